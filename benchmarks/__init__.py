@@ -1,0 +1,1 @@
+"""Benchmarks of fusiondelta against other engines, and the TPC-H material they share."""

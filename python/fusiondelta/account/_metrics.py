@@ -1,0 +1,29 @@
+"""The metrics table's columns, for queries that have none to show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def fallback_metrics() -> pa.Table:
+    """An empty metrics table: the fallback way executes outside the extension."""
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema(
+        [
+            pa.field("run_id", text, nullable=False),
+            pa.field("query_id", text, nullable=False),
+            pa.field("node_id", text, nullable=False),
+            pa.field("parent_id", text),
+            pa.field("operator", text, nullable=False),
+            pa.field("partition", pa.int32()),
+            pa.field("metric_name", text, nullable=False),
+            pa.field("metric_value", pa.float64(), nullable=False),
+            pa.field("unit", text, nullable=False),
+            pa.field("labels_json", text, nullable=False),
+        ]
+    ).empty_table()

@@ -1,0 +1,386 @@
+"""`FusionDeltaEngine`: the one object users hold. It wires the parts and has no algorithm of its own."""
+
+from __future__ import annotations
+
+import contextvars
+import datetime as dt
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from fusiondelta._ids import new_id
+from fusiondelta.errors import ConfigurationError, QueryError
+from fusiondelta.profiles import EngineProfile, StorageProfile
+from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec
+from fusiondelta.sessions import ContextPool, Lease
+from fusiondelta.snapshots import SnapshotSpec
+from fusiondelta.sources import DeltaSource, Resolution, Source, as_source
+from fusiondelta.writes import TableWriter, WriteResult, WriterProperties
+
+if TYPE_CHECKING:
+    from datafusion import SessionContext
+
+    from fusiondelta.debug import Debug
+
+#: Sessions that this thread or task has been lent, the innermost last.
+_LENT: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("lent", default=())
+
+
+class FusionDeltaEngine:
+    """SQL over Delta tables pinned to exact versions, and safe writes to them.
+
+    One engine serves a whole process: any thread, any asyncio task. It is a context manager.
+
+    Args:
+        profile: Resources and settings; `EngineProfile()` fits the machine.
+        storage: How locations are reached: one profile, or profiles by URI prefix (longest match wins).
+        pool_size: Queries at once, over the profile's.
+
+    Raises:
+        ConfigurationError: A profile cannot be used, or the installed `datafusion` does not fit.
+
+    Example:
+        >>> import fusiondelta
+        >>> with fusiondelta.FusionDeltaEngine() as engine:
+        ...     engine.query("select 1 + 1 as two").to_pylist()
+        [{'two': 2}]
+    """
+
+    def __init__(
+        self,
+        profile: EngineProfile | None = None,
+        storage: StorageProfile | Mapping[str, StorageProfile] | None = None,
+        *,
+        pool_size: int | None = None,
+    ) -> None:
+        from fusiondelta._native import NativeEngine
+
+        profile = profile or EngineProfile()
+        if pool_size is not None:
+            profile = profile.replace(pool_size=pool_size)
+        if storage is None or isinstance(storage, StorageProfile):
+            by_prefix = {"": storage or StorageProfile.local()}
+        else:
+            by_prefix = {"": StorageProfile.local(), **storage}
+        self.profile = profile
+        self._storage = by_prefix
+        self._settings = profile.settings()
+        config = profile.native()
+        self._native = NativeEngine(config)
+        self._sources: dict[str, Source] = {}
+        self._lock = threading.Lock()
+        self._pool = ContextPool(
+            self._native,
+            self._settings,
+            size=config.slots,
+            queue_timeout=config.queue_timeout,
+            memory_limit=config.memory_limit,
+        )
+        resolution = Resolution(
+            engine=self._native,
+            io=self._native.io,
+            storage=by_prefix,
+            settings=self._settings,
+            staleness=profile.cache.max_staleness.total_seconds(),
+            partitions=int(self._settings["datafusion.execution.target_partitions"]),
+        )
+        self._resolution = resolution
+        self._queries = QueryRunner(
+            native=self._native,
+            pool=self._pool,
+            resolution=resolution,
+            settings=self._settings,
+            limits=profile.limits,
+            registered=self._registered,
+        )
+        self._writer = TableWriter(self._native, resolution, self._settings)
+
+    # queries
+
+    def query(
+        self,
+        query: Any,
+        *,
+        sources: Mapping[str, Any] | None = None,
+        param_values: Mapping[str, Any] | Sequence[Any] | None = None,
+        readonly: bool = True,
+        timeout: dt.timedelta | float | None = None,
+        memory_limit: int | str | None = None,
+        capture_plan: bool = True,
+        consistent_at: dt.datetime | str | None = None,
+        tenant: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> QueryResult:
+        """Parse, pin and plan a query; it starts when its rows are first pulled.
+
+        Args:
+            query: SQL text, a `QuerySpec` (then all other arguments come from it), or a DataFrame
+                built on a session that `session` has lent.
+            sources: What the query reads, by alias; see `fusiondelta.sources.as_source`.
+            param_values: Values of ``$name`` (a mapping) or ``$1`` (a list).
+            readonly: Whether anything but a query is refused.
+            timeout: Time from now to the last row, seconds or timedelta.
+            memory_limit: Bytes (or text like ``"2GiB"``) the query may reserve.
+            capture_plan: Whether `QueryResult.plan` is to be had.
+            consistent_at: Instant that Delta sources without a version of their own are pinned to.
+            tenant: Name of who asks.
+            tags: Free text by name.
+
+        Raises:
+            SqlError: The SQL is wrong or names what is not there; with line and column.
+            ReadOnlyViolationError: It does more than read.
+            ParameterError: Parameters and placeholders do not match.
+            SourceError: A source cannot be read.
+            SnapshotNotFoundError: A version does not exist.
+            PoolTimeoutError: All contexts stayed in use.
+            QueryTimeoutError: The time was over before planning was.
+            EngineClosedError: The engine is closed.
+        """
+        if isinstance(query, QuerySpec):
+            return self._queries.run(query, run_id=new_id())
+        rest: dict[str, Any] = {
+            "param_values": param_values,
+            "readonly": readonly,
+            "capture_plan": capture_plan,
+            "timeout": timeout,
+            "memory_limit": memory_limit,
+            "consistent_at": consistent_at,
+            "tenant": tenant,
+            "tags": tags,
+        }
+        if isinstance(query, str):
+            spec = QuerySpec(sql=query, sources=sources, **rest)
+            return self._queries.run(spec, run_id=new_id())
+        if hasattr(query, "optimized_logical_plan"):
+            if sources or param_values:
+                raise QueryError("a DataFrame has its sources and parameters in it")
+            lent = _LENT.get()
+            if not lent:
+                raise QueryError(
+                    "the DataFrame was not built on a session of this engine that is lent now; build "
+                    "it inside `with engine.session() as ctx:` and query it there"
+                )
+            spec = QuerySpec(sql="", sources=None, **rest)
+            return self._queries.run_frame(query, lent[-1], spec, run_id=new_id())
+        raise QueryError(
+            f"a query is SQL text, a QuerySpec or a DataFrame, not {type(query).__name__}"
+        )
+
+    async def aquery(self, query: Any, **options: Any) -> QueryResult:
+        """`query` without blocking the event loop; ``async for batch in result`` reads it.
+
+        Cancelling the task cancels the query: what was planned in vain is closed.
+        """
+        import asyncio
+
+        planning = asyncio.ensure_future(asyncio.to_thread(self.query, query, **options))
+        try:
+            return await asyncio.shield(planning)
+        except asyncio.CancelledError:
+            planning.add_done_callback(_close_result)
+            raise
+
+    # sources
+
+    def open_delta(
+        self,
+        uri: str | os.PathLike[str],
+        as_of: int | str | dt.datetime | SnapshotSpec | None = None,
+    ) -> DeltaSource:
+        """A Delta table pinned to a version, which it keeps.
+
+        Args:
+            uri: Location of the table.
+            as_of: None or ``"latest"``, a version, a datetime, ISO 8601 text, or a `SnapshotSpec`.
+
+        Raises:
+            SourceError: There is no Delta table.
+            SnapshotNotFoundError: There is no such version; the message says which there are.
+            UnsupportedTableFeatureError: The table cannot be read here.
+        """
+        self._native.check()
+        resolved = DeltaSource(uri, as_of).resolve("table", self._resolution)
+        assert resolved.delta is not None
+        return DeltaSource.pinned(self._native, resolved.delta)
+
+    def reachable_versions(self, uri: str | os.PathLike[str]) -> range:
+        """Versions that the log still reaches (data files may be vacuumed all the same).
+
+        Raises:
+            SourceError: There is no Delta table.
+        """
+        found = self._native.log_range(self._resolution.canonical(os.fspath(uri)), self._native.io)
+        if found is None:
+            self.open_delta(uri)
+            return range(0)
+        return range(found[0], found[1] + 1)
+
+    def register(self, name: str, source: Any) -> None:
+        """Make a source readable by every later query under a name.
+
+        A Delta source without a version is resolved anew by each query that names it.
+
+        Raises:
+            ConfigurationError: The name is empty.
+            SourceError: The source is nothing that can be read.
+        """
+        if not name:
+            raise ConfigurationError("a source needs a name")
+        made = as_source(source, name=name)
+        with self._lock:
+            self._sources[name] = made
+
+    def deregister(self, name: str) -> None:
+        """Forget a registered source.
+
+        Raises:
+            ConfigurationError: There is none of that name.
+        """
+        with self._lock:
+            if self._sources.pop(name, None) is None:
+                known = ", ".join(sorted(self._sources)) or "none"
+                raise ConfigurationError(f"no source {name!r} is registered; there are: {known}")
+
+    def tables(self) -> tuple[str, ...]:
+        """Names of the registered sources."""
+        return tuple(sorted(self._registered()))
+
+    def _registered(self) -> Mapping[str, Source]:
+        with self._lock:
+            return dict(self._sources)
+
+    def register_udf(self, function: Any) -> None:
+        """Make a scalar, aggregate, window or table function of `datafusion` known to later queries.
+
+        Raises:
+            ConfigurationError: It is none of these.
+        """
+        self._pool.add_function(function)
+
+    @contextmanager
+    def session(self) -> Iterator[SessionContext]:
+        """Lend a `datafusion.SessionContext`, for the DataFrame API.
+
+        Registered sources are on it. What is registered on it goes when it is given back. A DataFrame
+        built on it is run natively by `query` while the session is lent.
+
+        Raises:
+            PoolTimeoutError: All contexts stayed in use.
+        """
+        self._native.check()
+        with self._pool.lease(lent=True) as lease:
+            self._queries.register_shared(lease)
+            token = _LENT.set((*_LENT.get(), lease))
+            try:
+                yield lease.ctx
+            finally:
+                _LENT.reset(token)
+
+    # writes
+
+    def write_delta(
+        self,
+        uri: str | os.PathLike[str],
+        data: Any,
+        *,
+        mode: str = "append",
+        schema: Any = None,
+        schema_mode: str | None = None,
+        partition_by: str | Sequence[str] | None = None,
+        replace_where: str | None = None,
+        target_file_size: int | str | None = None,
+        writer_properties: WriterProperties | None = None,
+        properties: Mapping[str, str] | None = None,
+        allow_metadata_change: bool = False,
+        timeout: dt.timedelta | float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> WriteResult:
+        """Write rows to a Delta table in one commit; a missing table is made.
+
+        Args:
+            uri: Location of the table.
+            data: A `QueryResult` (executed natively from scan to commit), any Arrow producer, a pandas
+                or Polars frame, an iterator of record batches with ``schema``, or a callable without
+                arguments that gives one of these.
+            mode: ``append``, ``overwrite``, ``error`` (fail if there is a table) or ``ignore`` (do
+                nothing if there is one).
+            schema: Arrow schema of an iterator's batches.
+            schema_mode: None refuses data whose columns are not the table's; ``merge`` adds new
+                columns; ``overwrite`` replaces the schema (with mode ``overwrite``).
+            partition_by: Partition columns; must be the table's own for an existing one.
+            replace_where: With mode ``overwrite``: SQL predicate; only the rows it selects are
+                replaced, and the new rows must all satisfy it.
+            target_file_size: Bytes of a data file, about.
+            writer_properties: How Parquet files are written.
+            properties: Table properties of a table that the write makes.
+            allow_metadata_change: Whether ``schema_mode="overwrite"`` may replace the schema.
+            timeout: Time for the whole write, seconds or timedelta.
+            metadata: Text by name, kept in the commit.
+
+        Raises:
+            SchemaMismatchError: Columns do not fit; names each with both types.
+            SourceError: There is a table and mode is ``error``; or the data cannot be read.
+            CommitConflict: Another writer won.
+            CommitOutcomeUnknown: The commit was sent and its outcome could not be read back.
+        """
+        return self._writer.write(
+            uri,
+            data,
+            mode=mode,
+            schema=schema,
+            schema_mode=schema_mode,
+            partition_by=partition_by,
+            replace_where=replace_where,
+            target_file_size=target_file_size,
+            writer_properties=writer_properties,
+            properties=properties,
+            allow_metadata_change=allow_metadata_change,
+            timeout=timeout,
+            metadata=metadata,
+            run_id=new_id(),
+        )
+
+    # account and end
+
+    @property
+    def debug(self) -> Debug:
+        """Settings, pool, caches, requests, plans, versions."""
+        from fusiondelta.debug import Debug
+
+        return Debug(self._native, self._pool, self._queries, self._settings)
+
+    def respawn(self) -> FusionDeltaEngine:
+        """A new engine of the same profiles in this process, for use after ``fork``.
+
+        Registered sources come along, functions have to be registered again.
+        """
+        made = FusionDeltaEngine(self.profile, self._storage)
+        made._sources.update(self._sources)
+        return made
+
+    def close(self) -> None:
+        """Cancel what runs and refuse what comes. May be called any number of times."""
+        self._pool.close()
+        self._native.close()
+
+    def __enter__(self) -> FusionDeltaEngine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<FusionDeltaEngine {self.profile!r}>"
+
+
+def _close_result(planning: Any) -> None:
+    if not planning.cancelled() and planning.exception() is None:
+        planning.result().close()

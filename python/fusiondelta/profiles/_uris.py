@@ -1,0 +1,160 @@
+"""The one spelling of a local location.
+
+Percent-encodes what the ``file`` URLs of the WHATWG (Rust's ``url`` crate) do, so that the native
+side reads back the very same text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from fusiondelta.errors import ConfigurationError
+
+SERVED = "local paths, file:// and memory://"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_FILE = re.compile(r"file:/+", re.IGNORECASE)
+#: A store's URI that lost a slash, as pathlib does to it: not meant as a folder named "s3:".
+_CRIPPLED = re.compile(r"(s3a?|gs|gcs|az|adl|abfss?|https?|hdfs|memory):/(?!/)", re.IGNORECASE)
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "adl", "azure", "abfs", "abfss"})
+_NAME = re.compile(r"[A-Za-z0-9._-]*")
+#: Characters besides letters and digits that such a URL leaves as they are.
+_PLAIN = "/!$&'()*+,:;=@[]^|"
+#: The parser of such URLs reads a first segment like "C|" as a drive.
+_DRIVE = re.compile(r"/[A-Za-z]\|(?=/|$)")
+
+
+def scheme_of(uri: str | os.PathLike[str]) -> str:
+    """``file``, ``memory``, or another scheme as spelt, in lower case; a path is ``file``.
+
+    Raises:
+        ConfigurationError: Empty, or a URI that lost a slash.
+    """
+    text = _text(uri)
+    if match := _CRIPPLED.match(text):
+        raise ConfigurationError(
+            f"the location starts with {match[0]!r}: write {match[1]}:// as a str (pathlib drops a "
+            f"slash), or ./{match[1]}:/ for a folder of that name"
+        )
+    if isinstance(uri, str) and (match := _SCHEME.match(text)):
+        return match[1].lower()
+    return "file"
+
+
+def canonical(uri: str | os.PathLike[str]) -> str:
+    """The one spelling of a location on this machine.
+
+    Raises:
+        ConfigurationError: Not a location, or of a scheme that is not served.
+    """
+    scheme = scheme_of(uri)
+    text = _text(uri)
+    if scheme == "memory":
+        return _memory_uri(text)
+    if scheme != "file":
+        raise not_served(scheme)
+    if isinstance(uri, str) and _FILE.match(text):
+        text = file_path(text)
+    return file_uri(os.path.realpath(text))
+
+
+def not_served(scheme: str) -> ConfigurationError:
+    """The error for a scheme other than those served."""
+    if scheme in _OBJECT_STORES:
+        return ConfigurationError(
+            f"{scheme}:// is an object store, and object stores are not served by this version; it "
+            f"serves {SERVED}"
+        )
+    return ConfigurationError(f"the scheme {scheme}:// is not served; this version serves {SERVED}")
+
+
+def file_uri(path: str) -> str:
+    """The URI of an absolute path without ``.``, ``..`` or links; the inverse of `file_path`.
+
+    Raises:
+        ConfigurationError: The path has characters that no file name can have.
+    """
+    if os.name == "nt":
+        path = path.removeprefix("\\\\?\\").replace("\\", "/")
+        if path.startswith("//"):
+            raise ConfigurationError("network shares are not served; map the share to a drive")
+    return "file:///" + _encode(path.strip("/"))
+
+
+def file_path(uri: str) -> str:
+    """The path that a ``file:`` URI names; the inverse of `file_uri`.
+
+    Raises:
+        ConfigurationError: The URI names a host, or has a query or fragment.
+    """
+    rest = uri[len("file:") :]
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host.lower() not in ("", "localhost") or not slash:
+            raise ConfigurationError(
+                "a file URI has three slashes, file:///folder, and no host besides localhost"
+            )
+        rest = "/" + path
+    path = _decode(rest)
+    if os.name == "nt" and re.match(r"/+[A-Za-z]:", path):
+        return path.lstrip("/")
+    return path
+
+
+def _memory_uri(uri: str) -> str:
+    name, _, path = uri[len("memory://") :].partition("/")
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            "the name in memory://name/path may have letters, digits, '.', '_' and '-' only"
+        )
+    parts: list[str] = []
+    for part in _decode(path).split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    path = _encode("/".join(parts))
+    return f"memory://{name}/{path}" if path or not name else f"memory://{name}"
+
+
+def _text(uri: str | os.PathLike[str]) -> str:
+    if not isinstance(uri, str | os.PathLike):
+        raise ConfigurationError(
+            f"a location is a str or a path object, not {type(uri).__name__}; {SERVED} are served"
+        )
+    text = os.fsdecode(uri)
+    if not text or "\0" in text:
+        raise ConfigurationError("a location is not empty and has no NUL character")
+    return text
+
+
+def _encode(path: str) -> str:
+    try:
+        raw = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"the location has characters that no file name can have: {path!r}"
+        ) from error
+    text = quote_from_bytes(raw, safe=_PLAIN)
+    if _DRIVE.match("/" + text):
+        text = text.replace("|", "%7C", 1)
+    return text
+
+
+def _decode(path: str) -> str:
+    if "?" in path or "#" in path:
+        raise ConfigurationError(
+            "a '?' or '#' in a URI begins a query or fragment, which a location does not have; "
+            "write %3F or %23, or give a path instead of a URI"
+        )
+    try:
+        text = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"the location has characters that no file name can have: {path!r}"
+        ) from error
+    if "\0" in text:
+        raise ConfigurationError("a location has no NUL character, %00")
+    return text

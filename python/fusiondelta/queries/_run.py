@@ -1,0 +1,313 @@
+"""The steps of a query, in order."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fusiondelta._ids import new_id
+from fusiondelta.account._versions import check_versions
+from fusiondelta.errors import ErrorKind, FusionDeltaError, QueryError
+from fusiondelta.profiles import MaterializeLimits
+from fusiondelta.profiles._sizes import parse_bytes, parse_duration
+from fusiondelta.queries._planned import Planned
+from fusiondelta.queries._result import QueryResult
+from fusiondelta.queries._spec import QuerySpec
+from fusiondelta.sessions import ContextPool, Lease, bind, check_statement, translate
+from fusiondelta.snapshots import SnapshotSpec
+from fusiondelta.sources import Resolution, Resolved, Source, as_source
+
+if TYPE_CHECKING:
+    from fusiondelta._native import NativeEngine, NativeIo, NativeQuery
+
+#: Kinds of native planning failures after which the context may still know how: what it cannot carry
+#: or what differs between the two sides. All else (no memory, no time, no file) is the answer.
+_MAY_FALL_BACK = frozenset(
+    {ErrorKind.QUERY, ErrorKind.SQL, ErrorKind.INTERNAL, ErrorKind.EXECUTION, ErrorKind.CONFIGURATION}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRunner:
+    """What queries of an engine are run with.
+
+    Attributes:
+        native: The extension's engine.
+        pool: Contexts.
+        resolution: How sources are resolved, without a query's own limits.
+        settings: DataFusion settings of the profile.
+        limits: Guards of the materialising helpers.
+        registered: Gives the sources that every query may read.
+    """
+
+    native: NativeEngine
+    pool: ContextPool
+    resolution: Resolution
+    settings: Mapping[str, str]
+    limits: MaterializeLimits
+    registered: Callable[[], Mapping[str, Source]]
+
+    @property
+    def dialect(self) -> str:
+        """SQL dialect of the profile."""
+        return self.settings.get("datafusion.sql_parser.dialect", "generic")
+
+    def run(self, spec: QuerySpec, *, run_id: str) -> QueryResult:
+        """Parse, pin, plan; the result has not started."""
+        check_versions()
+        self.native.check()
+        kind = check_statement(spec.sql, readonly=spec.readonly, dialect=self.dialect)
+        parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
+        clock = _Clock(spec.timeout)
+        io = self.native.new_io()
+        lease = self.pool.acquire(clock.left())
+        try:
+            resolved = self._resolve(spec, io, clock)
+            self.register(lease, resolved)
+            tables = [r.alias for r in resolved]
+
+            def typed(error: BaseException) -> FusionDeltaError:
+                return translate(error, sql=spec.sql, tables=tables, dialect=self.dialect)
+
+            frame = self._parse(lease, spec, parameters, typed)
+            return self._plan(
+                lease,
+                frame,
+                spec,
+                parameters=parameters,
+                resolved=resolved,
+                io=io,
+                clock=clock,
+                run_id=run_id,
+                typed=typed,
+                # Statements other than queries were executed by the context while it parsed them.
+                crosses=kind == "query",
+            )
+        except BaseException:
+            lease.release()
+            raise
+
+    def run_frame(self, frame: Any, lease: Lease, spec: QuerySpec, *, run_id: str) -> QueryResult:
+        """Plan a DataFrame that was built on a lent session, which stays lent."""
+        self.native.check()
+
+        def typed(error: BaseException) -> FusionDeltaError:
+            return translate(error, sql=None, tables=(), dialect=self.dialect)
+
+        # The holder of the session gives it back; what a query gives back is only a view of it.
+        view = Lease(lease.ctx, lease.codec, lease.session_id, lent=True)
+        return self._plan(
+            view,
+            frame,
+            spec,
+            parameters={},
+            resolved=(),
+            io=self.native.new_io(),
+            clock=_Clock(spec.timeout),
+            run_id=run_id,
+            typed=typed,
+            crosses=True,
+        )
+
+    def register_shared(self, lease: Lease) -> None:
+        """Put every registered source on a session that is about to be lent."""
+        io = self.native.new_io()
+        resolution = replace(self.resolution, io=io)
+        resolved = [source.resolve(name, resolution) for name, source in self.registered().items()]
+        self.register(lease, resolved)
+
+    def _resolve(self, spec: QuerySpec, io: NativeIo, clock: _Clock) -> list[Resolved]:
+        consistent = None
+        if spec.consistent_at is not None:
+            consistent = SnapshotSpec.timestamp(spec.consistent_at).instant_ms
+        wanted = {
+            name: as_source(value, name=name) for name, value in (spec.sources or {}).items()
+        }
+        registered = self.registered()
+        if registered:
+            referred = self._referred(spec.sql)
+            for name, source in registered.items():
+                if name not in wanted and (referred is None or name.lower() in referred):
+                    wanted[name] = source
+        return [
+            source.resolve(
+                name,
+                replace(
+                    self.resolution, io=io, consistent_at_ms=consistent, timeout=clock.left()
+                ),
+            )
+            for name, source in wanted.items()
+        ]
+
+    def _referred(self, sql: str) -> frozenset[str] | None:
+        """Lower-case names of the tables in a query; None for all, where it looks at the catalog."""
+        from fusiondelta._native import table_references
+
+        references = table_references(sql, self.dialect)
+        words = sql.lower()
+        if any("information_schema" in parts for parts in references) or "show " in words:
+            return None
+        return frozenset(parts[-1].lower() for parts in references)
+
+    @staticmethod
+    def register(lease: Lease, resolved: list[Resolved] | tuple[Resolved, ...]) -> None:
+        """Put pinned sources on a context under their aliases.
+
+        An alias is found as it is written; one that is a plain identifier is found in lower case too,
+        which is what unquoted SQL turns it into.
+        """
+        for item in resolved:
+            names = {item.alias}
+            if item.alias.isidentifier():
+                names.add(item.alias.lower())
+            for name in sorted(names):
+                quoted = '"' + name.replace('"', '""') + '"'
+                provider = item.provider
+                if type(provider).__module__.startswith("pyarrow"):
+                    lease.ctx.register_dataset(quoted, provider)
+                else:
+                    lease.ctx.register_table(quoted, provider)
+
+    def _parse(
+        self,
+        lease: Lease,
+        spec: QuerySpec,
+        parameters: Mapping[str, Any],
+        typed: Callable[[BaseException], FusionDeltaError],
+    ) -> Any:
+        from datafusion import SQLOptions
+
+        allowed = not spec.readonly
+        options = SQLOptions()
+        options.with_allow_ddl(allowed)
+        options.with_allow_dml(allowed)
+        options.with_allow_statements(allowed)
+        try:
+            return lease.ctx.sql_with_options(spec.sql, options, param_values=dict(parameters))
+        except Exception as error:
+            raise typed(error) from error
+
+    def _plan(
+        self,
+        lease: Lease,
+        frame: Any,
+        spec: QuerySpec,
+        *,
+        parameters: Mapping[str, Any],
+        resolved: list[Resolved] | tuple[Resolved, ...],
+        io: NativeIo,
+        clock: _Clock,
+        run_id: str,
+        typed: Callable[[BaseException], FusionDeltaError],
+        crosses: bool,
+    ) -> QueryResult:
+        native, reason = None, "the statement is not a query"
+        if crosses:
+            native, reason = self._cross(lease, frame, spec, io, clock, typed)
+        planned = Planned(
+            run_id=run_id,
+            query_id=new_id(),
+            session_id=lease.session_id,
+            sql=spec.sql or None,
+            parameters=parameters,
+            snapshots={r.alias: r.snapshot for r in resolved if r.snapshot is not None},
+            io=io,
+            capture_plan=spec.capture_plan,
+            tenant=spec.tenant,
+            tags=dict(spec.tags or {}),
+            native=native,
+            frame=None if native is not None else frame,
+            lease=None if native is not None else lease,
+            fallback_reason=None if native is not None else reason,
+            translate=typed,
+            keep=tuple(resolved),
+        )
+        if native is not None:
+            lease.release()
+        return QueryResult(planned, self.limits)
+
+    def _cross(
+        self,
+        lease: Lease,
+        frame: Any,
+        spec: QuerySpec,
+        io: NativeIo,
+        clock: _Clock,
+        typed: Callable[[BaseException], FusionDeltaError],
+    ) -> tuple[NativeQuery | None, str]:
+        """The plan inside the extension, or why it has to stay outside."""
+        try:
+            optimized = frame.optimized_logical_plan()
+        except Exception as error:
+            raise typed(error) from error
+        try:
+            encoded = optimized.to_bytes(lease.ctx)
+        except Exception as error:  # noqa: BLE001 - bare Exception is what upstream raises
+            return None, _checked(frame, typed, f"the plan cannot be encoded: {error}")
+        limit = None if spec.memory_limit is None else parse_bytes("memory_limit", spec.memory_limit)
+        try:
+            native = self.native.plan(
+                lease.ctx,
+                lease.codec,
+                encoded,
+                self._session_settings(lease),
+                io,
+                memory_limit=limit,
+                timeout=clock.left(),
+            )
+        except FusionDeltaError as error:
+            if error.kind not in _MAY_FALL_BACK:
+                raise
+            return None, _checked(frame, typed, f"the plan was refused natively: {error.message}")
+        return native, ""
+
+    def _session_settings(self, lease: Lease) -> dict[str, str]:
+        if not lease.lent:
+            return dict(self.settings)
+        rows = lease.ctx.sql("SELECT name, value FROM information_schema.df_settings").collect()
+        return {
+            name: value
+            for batch in rows
+            for name, value in zip(
+                batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True
+            )
+            if value is not None and not name.startswith("datafusion.runtime.")
+        }
+
+
+def _checked(frame: Any, typed: Callable[[BaseException], FusionDeltaError], reason: str) -> str:
+    """The reason for the fallback way, once the context has shown that it can plan the query."""
+    try:
+        frame.execution_plan()
+    except Exception as error:
+        raise typed(error) from error
+    return reason
+
+
+class _Clock:
+    """Time that is left for a query."""
+
+    def __init__(self, timeout: dt.timedelta | float | None) -> None:
+        limit = None if timeout is None else parse_duration("timeout", timeout)
+        self._deadline = None if limit is None else time.monotonic() + limit.total_seconds()
+
+    def left(self) -> float | None:
+        """Seconds left, None without a limit.
+
+        Raises:
+            QueryTimeoutError: None are.
+        """
+        if self._deadline is None:
+            return None
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            from fusiondelta.errors import QueryTimeoutError
+
+            raise QueryTimeoutError("the deadline passed while the query was planned")
+        return left
+
+
+__all__ = ["QueryError", "QueryRunner"]

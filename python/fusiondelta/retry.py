@@ -1,0 +1,5 @@
+"""When a failed commit is tried again."""
+
+from fusiondelta.profiles import RetryPolicy
+
+__all__ = ["RetryPolicy"]

@@ -1,0 +1,50 @@
+"""The read-only gate: which statements a query may hold."""
+
+from __future__ import annotations
+
+from fusiondelta.errors import QueryError, ReadOnlyViolationError
+
+_DONE_BY = {
+    "ddl": "creates, alters or drops something",
+    "dml": "changes rows",
+    "copy": "writes files",
+    "set": "changes a setting",
+    "prepared": "prepares or executes a statement that is not looked into",
+    "transaction": "is a transaction statement",
+}
+
+
+def check_statement(sql: str, *, readonly: bool, dialect: str) -> str:
+    """The kind of the one statement of a query.
+
+    Sorted by the syntax tree, so that a statement inside EXPLAIN ANALYZE counts as itself. DataFusion's
+    own check of the plan (`SQLOptions`) stands behind this one.
+
+    Args:
+        sql: Text of one statement.
+        readonly: Whether only queries are let through.
+        dialect: DataFusion setting ``datafusion.sql_parser.dialect``.
+
+    Raises:
+        SqlError: The text does not parse.
+        QueryError: It is not exactly one statement.
+        ReadOnlyViolationError: It does more than read.
+    """
+    from fusiondelta._native import statement_kinds
+
+    kinds = statement_kinds(sql, dialect)
+    if not kinds:
+        raise QueryError("the query has no statement")
+    if readonly:
+        for kind in kinds:
+            if kind != "query":
+                raise ReadOnlyViolationError(
+                    f"the statement {_DONE_BY.get(kind, 'does more than read')} and the query is "
+                    "read-only; if that is meant, pass readonly=False",
+                    details={"statement": kind},
+                )
+    if len(kinds) > 1:
+        raise QueryError(
+            f"the query has {len(kinds)} statements; run them one by one", details={"statements": str(len(kinds))}
+        )
+    return kinds[0]

@@ -1,0 +1,68 @@
+"""Parameters: Python values as typed scalars, bound after parsing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from fusiondelta.errors import ParameterError
+
+
+def bind(sql: str, values: Mapping[str, Any] | Sequence[Any] | None, *, dialect: str) -> dict[str, Any]:
+    """Arrow scalars for the placeholders of a query.
+
+    Args:
+        sql: Text with ``$name`` or ``$1``.
+        values: By name, or by position from 1. int, float, Decimal, str, bytes, bool, date, time,
+            datetime with or without zone, timedelta, None, lists of these, `pyarrow.Scalar`.
+        dialect: DataFusion setting ``datafusion.sql_parser.dialect``.
+
+    Returns:
+        ``pyarrow.Scalar`` by placeholder name, without the dollar sign.
+
+    Raises:
+        ParameterError: One is missing, one is not used, or a value has no SQL type.
+    """
+    from fusiondelta._native import placeholders
+
+    needed = placeholders(sql, dialect)
+    if values is None:
+        given: dict[str, Any] = {}
+    elif isinstance(values, Mapping):
+        given = {str(name).removeprefix("$"): value for name, value in values.items()}
+    elif isinstance(values, Sequence) and not isinstance(values, (str, bytes, bytearray)):
+        given = {str(i): value for i, value in enumerate(values, start=1)}
+    else:
+        raise ParameterError(
+            f"param_values is a mapping by name or a list by position, not {type(values).__name__}"
+        )
+    for name in needed:
+        if name not in given:
+            close = get_close_matches(name, list(given), n=1)
+            hint = f"; did you mean it by {close[0]!r}?" if close else ""
+            raise ParameterError(
+                f"the query's ${name} has no value among param_values{hint}", details={"parameter": name}
+            )
+    for name in given:
+        if name not in needed:
+            known = ", ".join(f"${n}" for n in needed) or "none"
+            raise ParameterError(
+                f"param_values has {name!r}, which the query does not use; its parameters: {known}",
+                details={"parameter": name},
+            )
+    return {name: _scalar(name, value) for name, value in given.items()}
+
+
+def _scalar(name: str, value: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(value, pa.Scalar):
+        return value
+    try:
+        return pa.scalar(value)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise ParameterError(
+            f"the value of ${name}, a {type(value).__name__}, has no SQL type: {error}",
+            details={"parameter": name},
+        ) from error

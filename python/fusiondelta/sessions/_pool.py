@@ -1,0 +1,218 @@
+"""Contexts, lent one at a time.
+
+A context costs a twentieth of a millisecond to make, so each lease gets a fresh one: whatever was
+registered, set or created on it goes with it, on every way out. What the pool bounds is how many
+there are at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fusiondelta._ids import new_id
+from fusiondelta.errors import ConfigurationError, EngineClosedError, PoolTimeoutError
+
+if TYPE_CHECKING:
+    from datafusion import SessionContext
+
+    from fusiondelta._native import NativeCodec, NativeEngine
+
+#: Optimizer rules whose result is not always encodable: an empty relation loses its schema, extracted
+#: leaf expressions their names. The extension optimises again, with all rules.
+_RULES_LEFT_TO_NATIVE = (
+    "propagate_empty_relation",
+    "eliminate_filter",
+    "eliminate_limit",
+    "extract_leaf_expressions",
+    "push_down_leaf_projections",
+)
+
+_RUNTIME = "datafusion.runtime."
+
+
+@dataclass(slots=True)
+class Lease:
+    """A context that one query or one caller has to itself.
+
+    Attributes:
+        ctx: The context.
+        codec: What carries its tables into the extension.
+        session_id: Identifier for spans, manifests and names.
+        lent: Whether a user holds it, and may have changed its settings.
+    """
+
+    ctx: SessionContext
+    codec: NativeCodec
+    session_id: str
+    lent: bool = False
+    _give_back: Callable[[], None] | None = field(default=None, repr=False)
+
+    def release(self) -> None:
+        """Give the place back; the second call does nothing."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            self.codec.clear()
+            give_back()
+
+
+class _Codecs:
+    """The extension bundle of `SessionContext.with_extensions`."""
+
+    def __init__(self, codec: NativeCodec) -> None:
+        self._codec = codec
+
+    def __datafusion_session_components__(self, ctx: Any) -> Any:
+        from datafusion.extensions import SessionExtensionComponents
+
+        return SessionExtensionComponents(logical_extension_codecs=[self._codec])
+
+
+class ContextPool:
+    """At most ``size`` contexts at once, each lent exclusively.
+
+    Args:
+        native: The extension's engine.
+        settings: DataFusion settings every context starts with.
+        size: Contexts at once.
+        queue_timeout: Seconds to wait for one.
+    """
+
+    def __init__(
+        self,
+        native: NativeEngine,
+        settings: Mapping[str, str],
+        *,
+        size: int,
+        queue_timeout: float,
+        memory_limit: int | None,
+    ) -> None:
+        self._native = native
+        self._settings = dict(settings)
+        self._size = size
+        self._queue_timeout = queue_timeout
+        self._memory_limit = memory_limit
+        self._condition = threading.Condition()
+        self._in_use = 0
+        self._waiting = 0
+        self._closed = False
+        self._functions: list[Any] = []
+        self._served = 0
+
+    def stats(self) -> dict[str, int]:
+        """Contexts in use, callers waiting, leases given so far, and the bound."""
+        with self._condition:
+            return {
+                "size": self._size,
+                "in_use": self._in_use,
+                "waiting": self._waiting,
+                "leases": self._served,
+            }
+
+    def add_function(self, function: Any) -> None:
+        """Install a UDF, UDAF, UDWF or UDTF on every context made from now on.
+
+        Raises:
+            ConfigurationError: It is none of these.
+        """
+        _registrar(function)
+        with self._condition:
+            self._functions.append(function)
+
+    def close(self) -> None:
+        """Refuse further leases."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    def acquire(self, timeout: float | None = None, *, lent: bool = False) -> Lease:
+        """A context of one's own; `Lease.release` gives its place back.
+
+        Args:
+            timeout: Seconds to wait if less than the profile's ``queue_timeout``.
+            lent: Whether a user will hold it.
+
+        Raises:
+            PoolTimeoutError: All contexts stayed in use.
+            EngineClosedError: The engine was closed.
+        """
+        limit = self._queue_timeout if timeout is None else min(timeout, self._queue_timeout)
+        deadline = time.monotonic() + limit
+        with self._condition:
+            self._waiting += 1
+            try:
+                while self._in_use >= self._size and not self._closed:
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise PoolTimeoutError(
+                            f"all {self._size} contexts stayed in use for {limit:.1f} s "
+                            "(queue_timeout); return the sessions that are lent, or raise pool_size"
+                        )
+                    self._condition.wait(left)
+            finally:
+                self._waiting -= 1
+            if self._closed:
+                raise EngineClosedError("the engine is closed")
+            self._in_use += 1
+            self._served += 1
+            functions = tuple(self._functions)
+        try:
+            return self._make(functions, lent)
+        except BaseException:
+            self._give_back()
+            raise
+
+    @contextmanager
+    def lease(self, timeout: float | None = None, *, lent: bool = False) -> Iterator[Lease]:
+        """`acquire`, and `Lease.release` on every way out."""
+        lease = self.acquire(timeout, lent=lent)
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+    def _give_back(self) -> None:
+        with self._condition:
+            self._in_use -= 1
+            self._condition.notify()
+
+    def _make(self, functions: tuple[Any, ...], lent: bool) -> Lease:
+        from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
+
+        codec = self._native.codec()
+        settings = {k: v for k, v in self._settings.items() if not k.startswith(_RUNTIME)}
+        runtime = RuntimeEnvBuilder().with_disk_manager_os()
+        if self._memory_limit is not None:
+            runtime = runtime.with_fair_spill_pool(self._memory_limit)
+        ctx = SessionContext(SessionConfig(settings), runtime)
+        ctx = ctx.with_extensions(_Codecs(codec))
+        for rule in _RULES_LEFT_TO_NATIVE:
+            ctx.remove_optimizer_rule(rule)
+        for function in functions:
+            _registrar(function)(ctx, function)
+        return Lease(ctx, codec, new_id(), lent, self._give_back)
+
+
+def _registrar(function: Any) -> Callable[[SessionContext, Any], None]:
+    """What registers a function of this kind on a context."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from datafusion import AggregateUDF, ScalarUDF, WindowUDF
+        from datafusion.user_defined import TableFunction
+    if isinstance(function, ScalarUDF):
+        return lambda ctx, f: ctx.register_udf(f)
+    if isinstance(function, AggregateUDF):
+        return lambda ctx, f: ctx.register_udaf(f)
+    if isinstance(function, WindowUDF):
+        return lambda ctx, f: ctx.register_udwf(f)
+    if isinstance(function, TableFunction):
+        return lambda ctx, f: ctx.register_udtf(f)
+    raise ConfigurationError(
+        f"a {type(function).__name__} is no function of datafusion; make one with "
+        "datafusion.udf, udaf, udwf or udtf"
+    )

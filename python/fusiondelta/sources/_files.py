@@ -1,0 +1,216 @@
+"""Parquet, CSV and JSON files, read natively through the engine's stores and caches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fusiondelta.errors import ConfigurationError
+from fusiondelta.sources._base import Source
+from fusiondelta.sources._resolve import FilePin, Resolution, Resolved
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """`FileOptions` of the extension."""
+
+    kind: str
+    urls: list[str]
+    schema: Any
+    partition_columns: list[tuple[str, Any]]
+    extension: str | None
+    compression: str | None
+    has_header: bool = True
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str | None = None
+    comment: str | None = None
+    newlines_in_values: bool = False
+    schema_infer_rows: int | None = None
+
+
+class _FileSource(Source):
+    """Files of one format."""
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        schema: Any = None,
+        partition_columns: Mapping[str, Any] | None = None,
+        extension: str | None = None,
+        compression: str | None = None,
+    ) -> None:
+        single = isinstance(paths, (str, os.PathLike))
+        self.paths: tuple[str, ...] = tuple(os.fspath(p) for p in ([paths] if single else paths))  # type: ignore[list-item, arg-type]
+        if not self.paths:
+            raise ConfigurationError(f"{type(self).__name__} needs at least one path")
+        self.schema = schema
+        self.partition_columns = dict(partition_columns or {})
+        self.extension = extension
+        self.compression = compression
+
+    def describe(self) -> str:
+        """Kind and places."""
+        return ", ".join(repr(p) for p in self.paths)
+
+    def _options(self) -> dict[str, Any]:
+        return {}
+
+    def resolve(self, alias: str, resolution: Resolution) -> Resolved:
+        """List the files and open them; see `Source.resolve`."""
+        urls = []
+        for path in self.paths:
+            url = resolution.canonical(path)
+            # A folder is told from a file by its slash.
+            is_folder = path.endswith(("/", os.sep)) or os.path.isdir(path)
+            urls.append(f"{url}/" if is_folder else url)
+        options = _Options(
+            kind=self.kind,
+            urls=urls,
+            schema=self.schema,
+            partition_columns=list(self.partition_columns.items()),
+            extension=self.extension,
+            compression=self.compression,
+            **self._options(),
+        )
+        files = resolution.engine.open_files(
+            options, dict(resolution.settings), resolution.io, resolution.timeout
+        )
+        pins = tuple(FilePin(*pin) for pin in files.pins)
+        return Resolved(alias, files, f"{self.kind} files {self.describe()}", files=pins)
+
+
+class ParquetSource(_FileSource):
+    """Parquet files.
+
+    Args:
+        paths: A file, a folder, or several of them; local paths or URIs.
+        schema: Arrow schema to read as; inferred from the footers where None.
+        partition_columns: Hive-style partition columns (``key=value`` folders) with their Arrow types.
+        extension: Ending of the file names within folders; ``.parquet`` where None.
+    """
+
+    kind = "parquet"
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        schema: Any = None,
+        partition_columns: Mapping[str, Any] | None = None,
+        extension: str | None = None,
+    ) -> None:
+        super().__init__(
+            paths, schema=schema, partition_columns=partition_columns, extension=extension
+        )
+
+
+class CsvSource(_FileSource):
+    """CSV files.
+
+    Args:
+        paths: A file, a folder, or several of them; local paths or URIs.
+        schema: Arrow schema; inferred from the first rows where None.
+        partition_columns: Hive-style partition columns with their Arrow types.
+        extension: Ending of the file names within folders; ``.csv`` where None.
+        compression: ``gzip``, ``bzip2``, ``xz`` or ``zstd``.
+        has_header: Whether the first line names the columns.
+        delimiter: One character between values.
+        quote: One character around values.
+        escape: One character before a quote within a value.
+        comment: One character that starts a line to skip.
+        newlines_in_values: Whether quoted values may hold line ends (read without splitting files).
+        schema_infer_rows: Rows that inference looks at; DataFusion's default where None.
+    """
+
+    kind = "csv"
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        schema: Any = None,
+        partition_columns: Mapping[str, Any] | None = None,
+        extension: str | None = None,
+        compression: str | None = None,
+        has_header: bool = True,
+        delimiter: str = ",",
+        quote: str = '"',
+        escape: str | None = None,
+        comment: str | None = None,
+        newlines_in_values: bool = False,
+        schema_infer_rows: int | None = None,
+    ) -> None:
+        super().__init__(
+            paths,
+            schema=schema,
+            partition_columns=partition_columns,
+            extension=extension,
+            compression=compression,
+        )
+        self._csv = {
+            "has_header": has_header,
+            "delimiter": delimiter,
+            "quote": quote,
+            "escape": escape,
+            "comment": comment,
+            "newlines_in_values": newlines_in_values,
+            "schema_infer_rows": schema_infer_rows,
+        }
+
+    def _options(self) -> dict[str, Any]:
+        return self._csv
+
+
+class JsonSource(_FileSource):
+    """Newline-delimited JSON files.
+
+    Args:
+        paths: A file, a folder, or several of them; local paths or URIs.
+        schema: Arrow schema; inferred from the first rows where None.
+        partition_columns: Hive-style partition columns with their Arrow types.
+        extension: Ending of the file names within folders; ``.json`` where None.
+        compression: ``gzip``, ``bzip2``, ``xz`` or ``zstd``.
+        schema_infer_rows: Rows that inference looks at; DataFusion's default where None.
+    """
+
+    kind = "json"
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        schema: Any = None,
+        partition_columns: Mapping[str, Any] | None = None,
+        extension: str | None = None,
+        compression: str | None = None,
+        schema_infer_rows: int | None = None,
+    ) -> None:
+        super().__init__(
+            paths,
+            schema=schema,
+            partition_columns=partition_columns,
+            extension=extension,
+            compression=compression,
+        )
+        self._rows = schema_infer_rows
+
+    def _options(self) -> dict[str, Any]:
+        return {"schema_infer_rows": self._rows}
+
+
+class IpcSource(_FileSource):
+    """Arrow IPC files (``.arrow``).
+
+    Args:
+        paths: A file, a folder, or several of them; local paths or URIs.
+        schema: Arrow schema; taken from the files where None.
+        extension: Ending of the file names within folders; ``.arrow`` where None.
+    """
+
+    kind = "arrow"

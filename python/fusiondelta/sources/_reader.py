@@ -1,0 +1,51 @@
+"""Any Arrow producer as a `pyarrow.RecordBatchReader`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fusiondelta.errors import SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def as_reader(data: Any) -> pa.RecordBatchReader:
+    """Any Arrow producer as a reader; nothing is copied or collected.
+
+    Args:
+        data: Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__`` (pyarrow, Polars, DuckDB,
+            pandas from 2.2, a `QueryResult`), or a `pyarrow.dataset.Scanner` or `Dataset`.
+
+    Raises:
+        SourceError: It gives no Arrow data.
+        StreamConsumedError: It is a result that was read already.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> as_reader(pa.table({"x": [1, 2]})).read_all().num_rows
+        2
+    """
+    import pyarrow as pa
+
+    if isinstance(data, pa.RecordBatchReader):
+        return data
+    if hasattr(data, "__fusiondelta_source__"):
+        # A result's own reader keeps exceptions as they are; the C interface turns them into text.
+        reader: pa.RecordBatchReader = data.reader()
+        return reader
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(data)
+    if hasattr(data, "__arrow_c_array__"):
+        batch = pa.record_batch(data)
+        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    if hasattr(data, "to_reader"):
+        made: pa.RecordBatchReader = data.to_reader()
+        return made
+    if hasattr(data, "scanner"):
+        scanned: pa.RecordBatchReader = data.scanner().to_reader()
+        return scanned
+    raise SourceError(
+        f"{type(data).__module__}.{type(data).__name__} gives no Arrow data: it has neither "
+        "__arrow_c_stream__ nor __arrow_c_array__"
+    )

@@ -1,0 +1,99 @@
+"""What a write is to do, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from fusiondelta.errors import ConfigurationError
+
+MODES = ("append", "overwrite", "error", "ignore")
+SCHEMA_MODES = ("merge", "overwrite")
+COMPRESSIONS = ("zstd", "snappy", "gzip", "brotli", "lz4", "lz4_raw", "uncompressed")
+STATISTICS = ("none", "chunk", "page")
+
+
+def _one_of(name: str, value: str | None, known: Sequence[str]) -> None:
+    if value is not None and value not in known:
+        close = get_close_matches(str(value), known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigurationError(f"{name} is one of {', '.join(known)}, not {value!r}{hint}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterProperties:
+    """How Parquet files are written.
+
+    Attributes:
+        compression: Codec of all columns; zstd where None.
+        compression_level: Level of the codec, where it has levels.
+        max_row_group_rows: Rows of a row group at most; the writer's default (1,048,576) where None.
+        data_page_bytes: Bytes of a data page, about.
+        dictionary: Whether dictionary encoding is tried; the writer's default (yes) where None.
+        statistics: ``none``, ``chunk`` or ``page``; the writer's default (page) where None.
+        bloom_filter_columns: Columns that get a Bloom filter, by dotted path.
+    """
+
+    compression: str | None = None
+    compression_level: int | None = None
+    max_row_group_rows: int | None = None
+    data_page_bytes: int | None = None
+    dictionary: bool | None = None
+    statistics: str | None = None
+    bloom_filter_columns: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("compression", self.compression, COMPRESSIONS)
+        _one_of("statistics", self.statistics, STATISTICS)
+        for name in ("max_row_group_rows", "data_page_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name} is at least 1, not {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteSpec:
+    """One write; crosses into the extension as it is.
+
+    Attributes:
+        uri: Canonical location.
+        mode: append, overwrite, error or ignore.
+        schema_mode: None (strict), merge or overwrite.
+        partition_by: Partition columns, in order.
+        replace_where: Predicate over the table's columns; overwrite replaces the rows it selects.
+        target_file_size: Bytes of a data file, about; the table's property or 100 MB where None.
+        writer_properties: How Parquet files are written.
+        properties: Table properties, for a table that the write makes.
+        metadata: Text by name, kept in the commit.
+        commit_id: What the commit is found by.
+        run_id: Identifier of the run.
+        query_id: Identifier of the write.
+    """
+
+    uri: str
+    mode: str = "append"
+    schema_mode: str | None = None
+    partition_by: list[str] | None = None
+    replace_where: str | None = None
+    target_file_size: int | None = None
+    writer_properties: WriterProperties | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    commit_id: str
+    run_id: str
+    query_id: str
+
+    def __post_init__(self) -> None:
+        _one_of("mode", self.mode, MODES)
+        _one_of("schema_mode", self.schema_mode, SCHEMA_MODES)
+        if self.replace_where is not None and self.mode != "overwrite":
+            raise ConfigurationError(
+                f'replace_where goes with mode="overwrite", not with {self.mode!r}'
+            )
+        if self.schema_mode == "overwrite" and self.mode != "overwrite":
+            raise ConfigurationError(
+                f'schema_mode="overwrite" goes with mode="overwrite", not with {self.mode!r}'
+            )
+        if self.target_file_size is not None and self.target_file_size < 1:
+            raise ConfigurationError(f"target_file_size is at least 1, not {self.target_file_size}")

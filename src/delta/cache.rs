@@ -1,0 +1,295 @@
+//! Snapshots by (uri, version): loaded once, shared, bounded in bytes.
+//!
+//! A version of a Delta table never changes, so an entry is valid for ever, unless the table was
+//! deleted and made anew; resolving "latest" notices that by the commit file's modification time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use deltalake::DeltaTable;
+use deltalake::kernel::EagerSnapshot;
+use deltalake::table::state::DeltaTableState;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use super::log;
+use crate::error::Result;
+use crate::exec::engine::Engine;
+use crate::store::account::IoAccount;
+
+/// Estimated bytes of a snapshot besides its files, and of each file in it.
+const SNAPSHOT_BYTES: usize = 64 * 1024;
+const FILE_BYTES: usize = 1024;
+
+/// A table at one version.
+#[derive(Debug)]
+pub struct Pinned {
+    pub url: Url,
+    pub version: u64,
+    pub snapshot: Arc<EagerSnapshot>,
+    bytes: usize,
+}
+
+type Cell = Arc<OnceCell<Arc<Pinned>>>;
+
+#[derive(Debug)]
+struct Entry {
+    cell: Cell,
+    used: u64,
+}
+
+/// The newest version seen of a table and when that was.
+#[derive(Clone, Debug)]
+struct Newest {
+    version: u64,
+    at: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    entries: HashMap<(String, u64), Entry>,
+    newest: HashMap<String, Newest>,
+    clock: u64,
+}
+
+#[derive(Debug)]
+pub struct SnapshotCache {
+    limit: usize,
+    tables: Mutex<Tables>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: AtomicU64,
+}
+
+/// State of the cache, for people.
+#[derive(Clone, Debug)]
+pub struct CacheReading {
+    pub entries: Vec<(String, u64, usize)>,
+    pub limit: usize,
+    pub hits: u64,
+    pub misses: u64,
+    pub evictions: u64,
+}
+
+impl SnapshotCache {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            tables: Mutex::default(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+        }
+    }
+
+    pub fn reading(&self) -> CacheReading {
+        let tables = self.tables.lock();
+        let mut entries: Vec<_> = tables
+            .entries
+            .iter()
+            .filter_map(|((uri, version), e)| {
+                e.cell.get().map(|p| (uri.clone(), *version, p.bytes))
+            })
+            .collect();
+        entries.sort();
+        CacheReading {
+            entries,
+            limit: self.limit,
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            evictions: self.evictions.load(Ordering::Relaxed),
+        }
+    }
+
+    pub fn clear(&self) {
+        *self.tables.lock() = Tables::default();
+    }
+
+    fn cell(&self, url: &Url, version: u64) -> Cell {
+        let mut tables = self.tables.lock();
+        tables.clock += 1;
+        let used = tables.clock;
+        let entry = tables
+            .entries
+            .entry((url.to_string(), version))
+            .or_insert_with(|| Entry {
+                cell: Cell::default(),
+                used,
+            });
+        entry.used = used;
+        Arc::clone(&entry.cell)
+    }
+
+    fn cached(&self, url: &Url, version: u64) -> Option<Arc<Pinned>> {
+        let tables = self.tables.lock();
+        tables
+            .entries
+            .get(&(url.to_string(), version))
+            .and_then(|e| e.cell.get().cloned())
+    }
+
+    fn newest(&self, url: &Url) -> Option<Newest> {
+        self.tables.lock().newest.get(url.as_str()).cloned()
+    }
+
+    fn saw_newest(&self, url: &Url, version: u64) {
+        self.tables.lock().newest.insert(
+            url.to_string(),
+            Newest {
+                version,
+                at: Instant::now(),
+            },
+        );
+    }
+
+    /// Drops every version of a table.
+    pub fn forget(&self, url: &Url) {
+        let mut tables = self.tables.lock();
+        tables.entries.retain(|(uri, _), _| uri != url.as_str());
+        tables.newest.remove(url.as_str());
+    }
+
+    /// Least recently used entries go until the rest fits. Those in use live on with their users.
+    fn evict(&self) {
+        let mut tables = self.tables.lock();
+        let mut loaded: Vec<_> = tables
+            .entries
+            .iter()
+            .filter_map(|(key, e)| e.cell.get().map(|p| (e.used, key.clone(), p.bytes)))
+            .collect();
+        let mut total: usize = loaded.iter().map(|(_, _, bytes)| bytes).sum();
+        loaded.sort();
+        for (_, key, bytes) in loaded {
+            if total <= self.limit {
+                break;
+            }
+            tables.entries.remove(&key);
+            total -= bytes;
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Opens a table at `version`; one load per version however many ask at once.
+pub async fn open_version(
+    engine: &Engine,
+    url: &Url,
+    version: u64,
+    account: &Arc<IoAccount>,
+) -> Result<Arc<Pinned>> {
+    let cell = engine.snapshots.cell(url, version);
+    if let Some(found) = cell.get() {
+        engine.snapshots.hits.fetch_add(1, Ordering::Relaxed);
+        return Ok(Arc::clone(found));
+    }
+    let pinned = cell
+        .get_or_try_init(|| async {
+            engine.snapshots.misses.fetch_add(1, Ordering::Relaxed);
+            let store = log::log_store(engine, url, account)?;
+            let loaded = EagerSnapshot::try_new(store.as_ref(), Some(version)).await;
+            match loaded {
+                Ok(snapshot) => Ok(Arc::new(pin(url, snapshot))),
+                Err(e) => Err(
+                    log::explain_missing(engine, url, Some(version), e.into(), account).await,
+                ),
+            }
+        })
+        .await?;
+    let pinned = Arc::clone(pinned);
+    engine.snapshots.evict();
+    Ok(pinned)
+}
+
+fn pin(url: &Url, snapshot: EagerSnapshot) -> Pinned {
+    let files = snapshot.log_data().num_files();
+    Pinned {
+        url: url.clone(),
+        version: snapshot.version(),
+        bytes: SNAPSHOT_BYTES + files * FILE_BYTES,
+        snapshot: Arc::new(snapshot),
+    }
+}
+
+/// Opens a table at its newest version: one listing from the newest version known, and an update by
+/// what is new; nothing at all within `staleness`.
+pub async fn open_latest(
+    engine: &Engine,
+    url: &Url,
+    staleness: Duration,
+    account: &Arc<IoAccount>,
+) -> Result<Arc<Pinned>> {
+    let known = engine
+        .snapshots
+        .newest(url)
+        .and_then(|n| Some((n.at, engine.snapshots.cached(url, n.version)?)));
+    if let Some((at, pinned)) = known {
+        if !staleness.is_zero() && at.elapsed() <= staleness {
+            engine.snapshots.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(pinned);
+        }
+        if let Some(updated) = update(engine, &pinned, account).await? {
+            return Ok(updated);
+        }
+        engine.snapshots.forget(url);
+    }
+    let store = log::log_store(engine, url, account)?;
+    let snapshot = match EagerSnapshot::try_new(store.as_ref(), None).await {
+        Ok(snapshot) => snapshot,
+        Err(e) => return Err(log::explain_missing(engine, url, None, e.into(), account).await),
+    };
+    Ok(publish(engine, url, snapshot))
+}
+
+/// The newest version from a known one, or `None` when the table is no longer the same.
+async fn update(
+    engine: &Engine,
+    known: &Arc<Pinned>,
+    account: &Arc<IoAccount>,
+) -> Result<Option<Arc<Pinned>>> {
+    let listing = log::list_from(engine, &known.url, known.version, account).await?;
+    let Some(modified_ms) = listing.commits.get(&known.version) else {
+        return Ok(None);
+    };
+    let loaded = known.snapshot.version_timestamp(known.version);
+    if loaded.is_some_and(|ms| ms != *modified_ms) {
+        return Ok(None);
+    }
+    let newest = listing.commits.keys().next_back().copied();
+    if newest == Some(known.version) {
+        engine.snapshots.hits.fetch_add(1, Ordering::Relaxed);
+        engine.snapshots.saw_newest(&known.url, known.version);
+        return Ok(Some(Arc::clone(known)));
+    }
+    let store = log::log_store(engine, &known.url, account)?;
+    let mut table = DeltaTable::new(store);
+    table.state = Some(DeltaTableState::new(EagerSnapshot::clone(&known.snapshot)));
+    table.update_incremental(newest).await?;
+    engine.snapshots.misses.fetch_add(1, Ordering::Relaxed);
+    let snapshot = table.snapshot()?.snapshot().clone();
+    Ok(Some(publish(engine, &known.url, snapshot)))
+}
+
+fn replace(engine: &Engine, pinned: Arc<Pinned>) -> Arc<Pinned> {
+    let mut tables = engine.snapshots.tables.lock();
+    tables.clock += 1;
+    let used = tables.clock;
+    let entry = Entry {
+        cell: Arc::new(OnceCell::new_with(Some(Arc::clone(&pinned)))),
+        used,
+    };
+    tables
+        .entries
+        .insert((pinned.url.to_string(), pinned.version), entry);
+    pinned
+}
+
+/// Puts a freshly loaded snapshot into the cache as its table's newest.
+pub fn publish(engine: &Engine, url: &Url, snapshot: EagerSnapshot) -> Arc<Pinned> {
+    let pinned = replace(engine, Arc::new(pin(url, snapshot)));
+    engine.snapshots.saw_newest(url, pinned.version);
+    engine.snapshots.evict();
+    pinned
+}

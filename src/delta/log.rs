@@ -1,0 +1,237 @@
+//! The transaction log as a listing: which versions there are, and when they were committed.
+//!
+//! File names are the Delta protocol's (section "Delta Log Entries" and "Checkpoints").
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
+use futures::TryStreamExt;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use url::Url;
+
+use crate::error::{ErrorKind, NativeError, Result};
+use crate::exec::engine::Engine;
+use crate::store::account::IoAccount;
+
+/// What a listing of `_delta_log` shows.
+#[derive(Clone, Debug, Default)]
+pub struct LogListing {
+    /// Commit files: version to modification time in milliseconds since the epoch.
+    pub commits: BTreeMap<u64, i64>,
+    pub checkpoints: Vec<u64>,
+}
+
+impl LogListing {
+    /// Versions that can be read: from the oldest checkpoint, or from 0 where the log is whole.
+    pub fn readable(&self) -> Option<(u64, u64)> {
+        let newest = self
+            .commits
+            .keys()
+            .next_back()
+            .copied()
+            .max(self.checkpoints.iter().max().copied())?;
+        let oldest = if self.commits.contains_key(&0) {
+            0
+        } else {
+            self.checkpoints.iter().min().copied()?
+        };
+        Some((oldest, newest))
+    }
+
+    fn add(&mut self, meta: &ObjectMeta) {
+        let Some(name) = meta.location.filename() else {
+            return;
+        };
+        let Some((digits, rest)) = name.split_at_checked(20) else {
+            return;
+        };
+        let Ok(version) = digits.parse::<u64>() else {
+            return;
+        };
+        if rest == ".json" {
+            self.commits
+                .insert(version, meta.last_modified.timestamp_millis());
+        } else if rest.starts_with(".checkpoint.") {
+            self.checkpoints.push(version);
+        }
+    }
+}
+
+/// A log store over the engine's own object store, counting for `account`.
+pub fn log_store(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<LogStoreRef> {
+    let store = engine.stores.counted(url, account)?;
+    Ok(logstore_with(store, url, StorageConfig::default())?)
+}
+
+fn log_folder(url: &Url) -> Result<Path> {
+    let table = Path::from_url_path(url.path()).map_err(|e| {
+        NativeError::new(
+            ErrorKind::Source,
+            format!("{url} is not a usable location: {e}"),
+        )
+    })?;
+    Ok(table.join("_delta_log"))
+}
+
+/// Everything at the top of the table's log folder.
+pub async fn list(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<LogListing> {
+    let store = engine.stores.counted(url, account)?;
+    let folder = log_folder(url)?;
+    let found = store.list_with_delimiter(Some(&folder)).await?;
+    let mut listing = LogListing::default();
+    for meta in &found.objects {
+        listing.add(meta);
+    }
+    Ok(listing)
+}
+
+/// Commit files from `version` on.
+pub async fn list_from(
+    engine: &Engine,
+    url: &Url,
+    version: u64,
+    account: &Arc<IoAccount>,
+) -> Result<LogListing> {
+    let store = engine.stores.counted(url, account)?;
+    let folder = log_folder(url)?;
+    // Strictly after the name just below this version's commit file.
+    let offset = folder.clone().join(format!("{version:020}"));
+    let mut listing = LogListing::default();
+    let mut found = store.list_with_offset(Some(&folder), &offset);
+    while let Some(meta) = found.try_next().await? {
+        listing.add(&meta);
+    }
+    Ok(listing)
+}
+
+/// Time of a commit in milliseconds: its in-commit timestamp where the table keeps them, else the
+/// modification time of its file (protocol section "In-Commit Timestamps").
+async fn in_commit_time(
+    store: &dyn ObjectStore,
+    folder: &Path,
+    version: u64,
+) -> Result<Option<i64>> {
+    let path = folder.clone().join(format!("{version:020}.json"));
+    let bytes = store.get(&path).await?.bytes().await?;
+    let Some(line) = bytes.split(|b| *b == b'\n').next() else {
+        return Ok(None);
+    };
+    let action: serde_json::Value = match serde_json::from_slice(line) {
+        Ok(action) => action,
+        Err(_) => return Ok(None),
+    };
+    Ok(action["commitInfo"]["inCommitTimestamp"].as_i64())
+}
+
+/// The last version committed at or before `at_ms` (milliseconds since the epoch).
+///
+/// # Errors
+/// `snapshot_not_found` when the instant lies before the oldest readable version.
+pub async fn version_at(
+    engine: &Engine,
+    url: &Url,
+    at_ms: i64,
+    in_commit: bool,
+    account: &Arc<IoAccount>,
+) -> Result<u64> {
+    let listing = list(engine, url, account).await?;
+    let Some((oldest, newest)) = listing.readable() else {
+        return Err(not_a_table(engine, url, account).await);
+    };
+    let store = engine.stores.counted(url, account)?;
+    let folder = log_folder(url)?;
+    let mut found = None;
+    let mut first = None;
+    let mut previous = i64::MIN;
+    for (version, modified_ms) in listing.commits.range(oldest..=newest) {
+        let time = if in_commit {
+            in_commit_time(store.as_ref(), &folder, *version)
+                .await?
+                .unwrap_or(*modified_ms)
+        } else {
+            // Clocks of writers differ; the protocol's readers make times strictly increasing.
+            (*modified_ms).max(previous.saturating_add(1))
+        };
+        previous = time;
+        first.get_or_insert((*version, time));
+        if time <= at_ms {
+            found = Some(*version);
+        } else {
+            break;
+        }
+    }
+    found.ok_or_else(|| {
+        let oldest_text = match first {
+            Some((version, time)) => format!("version {version}, committed at {}", instant(time)),
+            None => format!("version {oldest}"),
+        };
+        NativeError::new(
+            ErrorKind::SnapshotNotFound,
+            format!(
+                "no version of {url} is as old as {}; the oldest readable one is {oldest_text}",
+                instant(at_ms)
+            ),
+        )
+        .with("uri", url.as_str())
+    })
+}
+
+/// An instant as ISO 8601 in UTC.
+pub fn instant(ms: i64) -> String {
+    deltalake::arrow::temporal_conversions::timestamp_ms_to_datetime(ms)
+        .map(|t| format!("{}Z", t.format("%Y-%m-%dT%H:%M:%S%.3f")))
+        .unwrap_or_else(|| format!("{ms} ms"))
+}
+
+/// Why there is nothing to read at `url`.
+pub async fn not_a_table(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> NativeError {
+    let something = async {
+        let store = engine.stores.counted(url, account)?;
+        let table = Path::from_url_path(url.path()).map_err(object_store::Error::from)?;
+        let found = store.list_with_delimiter(Some(&table)).await?;
+        Ok::<_, NativeError>(!found.objects.is_empty() || !found.common_prefixes.is_empty())
+    };
+    let message = match something.await {
+        Ok(true) => format!(
+            "{url} is not a Delta table: it has files but no _delta_log; for Parquet, CSV or JSON \
+             files use ParquetSource, CsvSource or JsonSource"
+        ),
+        Ok(false) => format!("there is no table at {url}: the location is empty or does not exist"),
+        Err(e) => e.message,
+    };
+    NativeError::new(ErrorKind::Source, message).with("uri", url.as_str())
+}
+
+/// Refines a failure to load a version by what the log really has.
+pub async fn explain_missing(
+    engine: &Engine,
+    url: &Url,
+    version: Option<u64>,
+    error: NativeError,
+    account: &Arc<IoAccount>,
+) -> NativeError {
+    let Ok(listing) = list(engine, url, account).await else {
+        return error;
+    };
+    let Some((oldest, newest)) = listing.readable() else {
+        if listing.commits.is_empty() {
+            return not_a_table(engine, url, account).await;
+        }
+        return error;
+    };
+    match version {
+        Some(wanted) if wanted > newest || wanted < oldest => NativeError::new(
+            ErrorKind::SnapshotNotFound,
+            format!("version {wanted} of {url} cannot be read; versions {oldest} to {newest} can"),
+        )
+        .with("uri", url.as_str())
+        .with("version", wanted.to_string())
+        .with("oldest", oldest.to_string())
+        .with("newest", newest.to_string()),
+        _ => NativeError {
+            message: format!("{url}: {}", error.message),
+            ..error
+        },
+    }
+}

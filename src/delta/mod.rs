@@ -1,0 +1,10 @@
+//! Delta tables at exact versions: opening, caching, scanning, describing, writing.
+//!
+//! Reading is delta-rs' own kernel-based scan over our object stores; nothing here parses the log
+//! beyond its file names.
+
+pub mod cache;
+pub mod describe;
+pub mod log;
+pub mod provider;
+pub mod write;

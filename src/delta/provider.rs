@@ -1,0 +1,104 @@
+//! A Delta table at one version as a DataFusion table.
+//!
+//! The scan is delta-rs' own. Row filters stay out of the Parquet reader unless the session asks for
+//! them (`datafusion.execution.parquet.pushdown_filters`): late materialisation loses on most queries,
+//! and pruning by row group and page does not need it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Constraints, Result, Statistics};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
+
+use super::cache::Pinned;
+use crate::exec::engine::Engine;
+use crate::store::account::IoAccount;
+
+#[derive(Debug)]
+pub struct DeltaProvider {
+    pub pinned: Arc<Pinned>,
+    engine: Arc<Engine>,
+    scan: DeltaScanNext,
+    filtering_scan: DeltaScanNext,
+}
+
+impl DeltaProvider {
+    /// # Errors
+    /// `unsupported_table_feature` when the table needs a reader feature that is not there.
+    pub fn new(engine: Arc<Engine>, pinned: Arc<Pinned>) -> crate::error::Result<Self> {
+        // Partition values as plain columns: dictionaries of UInt16 surprise every consumer.
+        let config = DeltaScanConfig::new()
+            .with_wrap_partition_values(false)
+            .with_parquet_pushdown(false);
+        let scan = DeltaScanNext::new(Arc::clone(&pinned.snapshot), config.clone())?;
+        let filtering_scan = DeltaScanNext::new(
+            Arc::clone(&pinned.snapshot),
+            config.with_parquet_pushdown(true),
+        )?;
+        Ok(Self {
+            pinned,
+            engine,
+            scan,
+            filtering_scan,
+        })
+    }
+}
+
+#[async_trait]
+impl TableProvider for DeltaProvider {
+    fn schema(&self) -> SchemaRef {
+        self.scan.schema()
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        None
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        None
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let scan = if session.config_options().execution.parquet.pushdown_filters {
+            &self.filtering_scan
+        } else {
+            &self.scan
+        };
+        if session.as_any().is::<SessionState>() {
+            return scan.scan(session, projection, filters, limit).await;
+        }
+        // A plain context scans us over FFI (the fallback way): its own environment has none of our
+        // stores, so the scan is planned in the engine's.
+        let account = IoAccount::child_of(&self.engine.io);
+        let (env, _) = self.engine.query_env(&account, None);
+        let state = self.engine.session(&Default::default(), env)?;
+        scan.scan(&state, projection, filters, limit).await
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        self.scan.supports_filters_pushdown(filters)
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        self.scan.statistics()
+    }
+}

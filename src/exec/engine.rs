@@ -1,0 +1,227 @@
+//! What all queries of one engine share: memory pool, spill space, caches, stores, slots.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::Result as DfResult;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{
+    FairSpillPool, GreedyMemoryPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
+};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
+use deltalake::delta_datafusion::planner::DeltaPlanner;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::memory::QueryPool;
+use crate::delta::cache::SnapshotCache;
+use crate::error::{ErrorKind, NativeError, Result};
+use crate::store::account::IoAccount;
+use crate::store::{QueryStores, Stores};
+
+/// Consumers named in an out-of-memory message.
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
+
+/// `EngineProfile` as it crosses the border: sizes in bytes, durations in milliseconds.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    pub memory_limit: Option<usize>,
+    pub memory_pool: PoolKind,
+    pub spill_dir: Option<PathBuf>,
+    pub max_spill: Option<u64>,
+    pub slots: usize,
+    pub queue_timeout: Duration,
+    pub metadata_cache: usize,
+    pub list_files_cache: usize,
+    pub list_files_ttl: Option<Duration>,
+    pub file_statistics_cache: usize,
+    pub snapshot_cache: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    Fair,
+    Greedy,
+    Unbounded,
+}
+
+/// delta-rs' planner, which its writes need, remembering the last plan it made: the plan of a write is
+/// built inside the operation and is to be had nowhere else.
+#[derive(Debug, Default)]
+pub struct CatchingPlanner {
+    last: Mutex<Option<Arc<dyn ExecutionPlan>>>,
+}
+
+impl CatchingPlanner {
+    pub fn caught(&self) -> Option<Arc<dyn ExecutionPlan>> {
+        self.last.lock().clone()
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for CatchingPlanner {
+    async fn create_physical_plan(
+        &self,
+        logical_plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let plan = DeltaPlanner::new()
+            .create_physical_plan(logical_plan, session)
+            .await?;
+        *self.last.lock() = Some(Arc::clone(&plan));
+        Ok(plan)
+    }
+}
+
+#[derive(Debug)]
+pub struct Engine {
+    pub config: EngineConfig,
+    pub stores: Arc<Stores>,
+    pub io: Arc<IoAccount>,
+    pub slots: Arc<Semaphore>,
+    pub snapshots: SnapshotCache,
+    /// Cancelled when the engine is closed without draining.
+    pub closing: CancellationToken,
+    env: Arc<RuntimeEnv>,
+    pid: u32,
+}
+
+impl Engine {
+    pub fn new(config: EngineConfig) -> Result<Arc<Self>> {
+        let pool: Arc<dyn MemoryPool> = match (config.memory_pool, config.memory_limit) {
+            (PoolKind::Unbounded, _) | (_, None) => Arc::new(UnboundedMemoryPool::default()),
+            (PoolKind::Fair, Some(limit)) => Arc::new(TrackConsumersPool::new(
+                FairSpillPool::new(limit),
+                CONSUMERS_NAMED,
+            )),
+            (PoolKind::Greedy, Some(limit)) => Arc::new(TrackConsumersPool::new(
+                GreedyMemoryPool::new(limit),
+                CONSUMERS_NAMED,
+            )),
+        };
+        let mut disk = DiskManagerBuilder::default();
+        if let Some(folder) = &config.spill_dir {
+            disk = disk.with_mode(DiskManagerMode::Directories(vec![folder.clone()]));
+        }
+        if let Some(bytes) = config.max_spill {
+            disk = if bytes == 0 {
+                disk.with_mode(DiskManagerMode::Disabled)
+            } else {
+                disk.with_max_temp_directory_size(bytes)
+            };
+        }
+        let caches = CacheManagerConfig::default()
+            .with_metadata_cache_limit(config.metadata_cache)
+            .with_file_statistics_cache_limit(config.file_statistics_cache)
+            .with_list_files_cache_limit(config.list_files_cache)
+            .with_list_files_cache_ttl(config.list_files_ttl);
+        let env = RuntimeEnvBuilder::new()
+            .with_memory_pool(pool)
+            .with_disk_manager_builder(disk)
+            .with_cache_manager(caches)
+            .build_arc()?;
+        Ok(Arc::new(Self {
+            stores: Arc::new(Stores::default()),
+            io: Arc::new(IoAccount::default()),
+            slots: Arc::new(Semaphore::new(config.slots)),
+            snapshots: SnapshotCache::new(config.snapshot_cache),
+            closing: CancellationToken::new(),
+            env,
+            pid: std::process::id(),
+            config,
+        }))
+    }
+
+    /// # Errors
+    /// `engine_forked` in a child of the process that made the engine, `engine_closed` after close.
+    pub fn check(&self) -> Result<()> {
+        let pid = std::process::id();
+        if pid != self.pid {
+            return Err(NativeError::new(
+                ErrorKind::EngineForked,
+                format!(
+                    "the engine was made in process {} and this is its child {pid}: its threads did \
+                     not come along; make a new one here with engine.respawn()",
+                    self.pid
+                ),
+            ));
+        }
+        if self.closing.is_cancelled() {
+            return Err(NativeError::new(
+                ErrorKind::EngineClosed,
+                "the engine is closed",
+            ));
+        }
+        Ok(())
+    }
+
+    pub fn env(&self) -> &Arc<RuntimeEnv> {
+        &self.env
+    }
+
+    /// The shared environment as one query sees it: its own requests and its own memory.
+    pub fn query_env(
+        &self,
+        account: &Arc<IoAccount>,
+        memory_limit: Option<usize>,
+    ) -> (Arc<RuntimeEnv>, Arc<QueryPool>) {
+        let pool = Arc::new(QueryPool::new(
+            Arc::clone(&self.env.memory_pool),
+            memory_limit,
+        ));
+        let stores = QueryStores::new(Arc::clone(&self.stores), Arc::clone(account));
+        let env = RuntimeEnv {
+            memory_pool: Arc::clone(&pool) as Arc<dyn MemoryPool>,
+            object_store_registry: Arc::new(stores),
+            ..RuntimeEnv::clone(&self.env)
+        };
+        (Arc::new(env), pool)
+    }
+
+    /// A session for a write, and the planner that will have seen the write's plan.
+    pub fn write_session(
+        &self,
+        settings: &HashMap<String, String>,
+        env: Arc<RuntimeEnv>,
+    ) -> Result<(SessionState, Arc<CatchingPlanner>)> {
+        let planner = Arc::new(CatchingPlanner::default());
+        let state = SessionStateBuilder::new_from_existing(self.session(settings, env)?)
+            .with_query_planner(Arc::clone(&planner) as _)
+            .build();
+        Ok((state, planner))
+    }
+
+    /// Session under `settings`, whose functions are made under them too (time zones).
+    pub fn session(
+        &self,
+        settings: &HashMap<String, String>,
+        env: Arc<RuntimeEnv>,
+    ) -> Result<SessionState> {
+        let mut config = SessionConfig::new().with_information_schema(true);
+        for (key, value) in settings {
+            // Runtime keys describe the shared environment, which was made with the engine.
+            if !key.starts_with("datafusion.runtime.") {
+                config.options_mut().set(key, value)?;
+            }
+        }
+        Ok(SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(env)
+            .with_default_features()
+            .with_query_planner(DeltaPlanner::new())
+            .build())
+    }
+}

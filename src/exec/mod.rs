@@ -1,0 +1,8 @@
+//! From a logical plan to rows: the engine's environment, the codec that carries tables across the
+//! seam, physical planning and the stream.
+
+pub mod codec;
+pub mod engine;
+pub mod memory;
+pub mod query;
+pub mod stream;

@@ -1,0 +1,269 @@
+//! Rows on their way out: one driver task per stream, a bounded channel, one reader.
+//!
+//! The driver takes the execution slot, runs the plan on the runtime (partitions in parallel) and
+//! stops at the deadline, on cancel, or when the stream is dropped. The end of the data is a message
+//! of its own: a channel that closes without one was cancelled, and is never taken for the end.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Instant;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::{FutureExt, StreamExt};
+use parking_lot::Mutex;
+use std::panic::AssertUnwindSafe;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::engine::Engine;
+use crate::error::{ErrorKind, NativeError, Result};
+use crate::runtime::{self, Task};
+
+/// Batches that may wait for the reader; more would only cost memory.
+const BUFFERED: usize = 2;
+
+/// A query's place among those that execute at once.
+#[derive(Clone, Debug)]
+pub enum Slot {
+    /// A place of the engine's, waited for once and held by all streams of one query together.
+    Own(Arc<OnceCell<OwnedSemaphorePermit>>),
+    /// Run under the place of the query or write that reads this one.
+    Nested,
+}
+
+impl Slot {
+    pub fn own() -> Self {
+        Self::Own(Arc::default())
+    }
+
+    /// Waits for the place, at most the profile's `queue_timeout`.
+    pub async fn enter(&self, engine: &Engine) -> Result<()> {
+        let Self::Own(cell) = self else {
+            return Ok(());
+        };
+        cell.get_or_try_init(|| async {
+            let wait = engine.config.queue_timeout;
+            let taken = Arc::clone(&engine.slots).acquire_owned();
+            match tokio::time::timeout(wait, taken).await {
+                Ok(Ok(permit)) => Ok(permit),
+                Ok(Err(_)) => Err(NativeError::new(
+                    ErrorKind::EngineClosed,
+                    "the engine is closed",
+                )),
+                Err(_) => Err(NativeError::new(
+                    ErrorKind::PoolTimeout,
+                    format!(
+                        "all {} execution slots stayed busy for {:.1} s (queue_timeout); read or \
+                         close the results that are open, or raise pool_size",
+                        engine.config.slots,
+                        wait.as_secs_f64()
+                    ),
+                )),
+            }
+        })
+        .await
+        .map(drop)
+    }
+}
+
+pub enum Message {
+    Batch(RecordBatch),
+    End,
+}
+
+enum State {
+    Ready(Box<Start>),
+    Running(mpsc::Receiver<Result<Message>>, Task<()>),
+    /// The receiver is with a caller that waits for a batch.
+    Busy(Task<()>),
+    Finished,
+    Failed,
+    Closed,
+}
+
+/// All a driver needs.
+pub struct Start {
+    pub engine: Arc<Engine>,
+    pub plan: Arc<dyn ExecutionPlan>,
+    pub context: Arc<TaskContext>,
+    /// One partition of the plan, or all of them merged.
+    pub partition: Option<usize>,
+    pub deadline: Option<Instant>,
+    pub slot: Slot,
+}
+
+/// The reading end.
+pub struct Rows {
+    pub schema: SchemaRef,
+    pub cancel: CancellationToken,
+    deadline: Option<Instant>,
+    state: Mutex<State>,
+}
+
+impl Rows {
+    pub fn new(start: Start) -> Self {
+        Self {
+            schema: start.plan.schema(),
+            cancel: start.engine.closing.child_token(),
+            deadline: start.deadline,
+            state: Mutex::new(State::Ready(Box::new(start))),
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub fn close(&self) {
+        self.cancel.cancel();
+        let mut state = self.state.lock();
+        if !matches!(*state, State::Finished | State::Failed) {
+            *state = State::Closed;
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        matches!(
+            *self.state.lock(),
+            State::Finished | State::Failed | State::Closed
+        )
+    }
+
+    /// The next batch, or `None` after the last. One reader at a time.
+    pub async fn next(&self) -> Result<Option<RecordBatch>> {
+        let mut receiver = match self.take()? {
+            Some(receiver) => receiver,
+            None => return Ok(None),
+        };
+        // Dropped while it waits (Ctrl-C, a deadline), the guard closes the stream.
+        let guard = Guard(self);
+        let message = receiver.recv().await;
+        std::mem::forget(guard);
+        let mut state = self.state.lock();
+        match message {
+            Some(Ok(Message::Batch(batch))) => {
+                // `close` may have come while we waited: then the batch is not wanted any more.
+                match std::mem::replace(&mut *state, State::Closed) {
+                    State::Busy(task) => {
+                        *state = State::Running(receiver, task);
+                        Ok(Some(batch))
+                    }
+                    _ => Err(runtime::cancelled()),
+                }
+            }
+            Some(Ok(Message::End)) => {
+                *state = State::Finished;
+                Ok(None)
+            }
+            Some(Err(e)) => {
+                *state = State::Failed;
+                Err(e)
+            }
+            None => {
+                *state = State::Closed;
+                Err(runtime::cancelled())
+            }
+        }
+    }
+
+    /// Starts the driver at the first call; `None` at the end of the data.
+    fn take(&self) -> Result<Option<mpsc::Receiver<Result<Message>>>> {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut *state, State::Closed) {
+            State::Ready(start) => {
+                let (sender, receiver) = mpsc::channel(BUFFERED);
+                let task = Task::spawn(drive(*start, self.cancel.clone(), sender))?;
+                *state = State::Busy(task);
+                Ok(Some(receiver))
+            }
+            State::Running(receiver, task) => {
+                *state = State::Busy(task);
+                Ok(Some(receiver))
+            }
+            State::Busy(task) => {
+                *state = State::Busy(task);
+                Err(NativeError::new(
+                    ErrorKind::StreamConsumed,
+                    "another thread is reading this stream; read from one place, or use partitions()",
+                ))
+            }
+            State::Finished => {
+                *state = State::Finished;
+                Ok(None)
+            }
+            State::Failed => {
+                *state = State::Failed;
+                Err(NativeError::new(
+                    ErrorKind::StreamConsumed,
+                    "the stream has failed before and gives no more rows",
+                ))
+            }
+            State::Closed => Err(runtime::cancelled()),
+        }
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+struct Guard<'a>(&'a Rows);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Result<Message>>) {
+    let deadline = start.deadline;
+    let work = AssertUnwindSafe(pump(start, &sender)).catch_unwind();
+    let outcome = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(runtime::cancelled()),
+        () = until(deadline) => Err(runtime::timed_out()),
+        // The reader is gone: nobody is left to be told.
+        () = sender.closed() => return,
+        done = work => match done {
+            Ok(done) => done,
+            Err(_) => Err(NativeError::new(
+                ErrorKind::Internal,
+                "the query engine failed unexpectedly while it executed the query",
+            )),
+        },
+    };
+    let last = outcome.map(|()| Message::End);
+    // A full channel empties when the reader reads on, or closes with the reader.
+    let _ = sender.send(last).await;
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => pending().await,
+    }
+}
+
+async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()> {
+    start.slot.enter(&start.engine).await?;
+    let (plan, context) = (Arc::clone(&start.plan), Arc::clone(&start.context));
+    let mut stream: SendableRecordBatchStream = match start.partition {
+        Some(partition) => plan.execute(partition, context)?,
+        None => execute_stream(plan, context)?,
+    };
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        if sender.send(Ok(Message::Batch(batch))).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

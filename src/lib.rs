@@ -1,0 +1,73 @@
+//! `fusiondelta._native`: planning, execution, stores, caches and commits under the Python façade.
+//!
+//! | module | what |
+//! |---|---|
+//! | `py` | what Python sees, and every crossing of the border |
+//! | `exec` | engine environment, codec, planning, streams |
+//! | `delta` | snapshots, scans and writes of Delta tables |
+//! | `sources` | files and Arrow data as tables |
+//! | `store` | object stores and the count of their requests |
+//! | `metrics` | executed plan → metrics table |
+//! | `runtime`, `error` | the door between Python threads and the runtime; errors on their way out |
+#![deny(unsafe_code)]
+
+mod delta;
+mod error;
+mod exec;
+mod metrics;
+mod py;
+mod runtime;
+mod sources;
+mod store;
+
+use pyo3::prelude::*;
+
+// Many small, short-lived allocations from many threads: measured as much as query plans.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[pymodule]
+mod _native {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::py::arrow::{NativeBatch, NativeSchema};
+    #[pymodule_export]
+    use crate::py::engine::NativeEngine;
+    #[pymodule_export]
+    use crate::py::io::NativeIo;
+    #[pymodule_export]
+    use crate::py::query::{NativeCodec, NativeQuery, NativeRows};
+    #[pymodule_export]
+    use crate::py::sql::{locate_identifier, placeholders, statement_kinds, table_references};
+    #[pymodule_export]
+    use crate::py::tables::{NativeDelta, NativeFiles, NativeTable};
+
+    /// Versions this extension was built with, by component.
+    #[pyfunction]
+    fn versions() -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("fusiondelta", env!("CARGO_PKG_VERSION")),
+            ("datafusion", datafusion::DATAFUSION_VERSION),
+            ("deltalake", deltalake::crate_version()),
+        ]
+    }
+
+    /// Error kinds the extension can raise.
+    #[pyfunction]
+    fn error_kinds() -> Vec<&'static str> {
+        crate::error::ErrorKind::ALL.iter().map(|k| k.code()).collect()
+    }
+
+    /// Names (aliases included) of the functions of a native session, by family.
+    #[pyfunction]
+    fn function_names() -> std::collections::HashMap<&'static str, Vec<String>> {
+        crate::py::engine::function_names()
+    }
+
+    #[pymodule_init]
+    fn init(_: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::runtime::importing_pid();
+        Ok(())
+    }
+}

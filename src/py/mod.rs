@@ -1,0 +1,10 @@
+//! What Python sees. Nothing below this folder names PyO3, but for `error` and `runtime`.
+
+pub mod arrow;
+pub mod capsules;
+pub mod config;
+pub mod engine;
+pub mod io;
+pub mod query;
+pub mod sql;
+pub mod tables;

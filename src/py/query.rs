@@ -1,0 +1,259 @@
+//! Planned queries and their rows.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
+use datafusion::datasource::ViewTable;
+use datafusion_ffi::proto::logical_extension_codec::FFI_LogicalExtensionCodec;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCapsule, PyDict};
+
+use super::arrow::{NativeBatch, NativeSchema};
+use super::capsules;
+use super::io::NativeIo;
+use super::tables::NativeTable;
+use crate::error::{NativeError, Result};
+use crate::exec::codec::HandleCodec;
+use crate::exec::query::Query;
+use crate::exec::stream::{Rows, Slot, Start};
+use crate::metrics::metrics_batch;
+use crate::runtime;
+
+/// The codec of one pooled context.
+#[pyclass(frozen, module = "fusiondelta._native")]
+pub struct NativeCodec {
+    pub codec: HandleCodec,
+    pub tasks: Arc<datafusion::prelude::SessionContext>,
+}
+
+#[pymethods]
+impl NativeCodec {
+    #[getter]
+    fn __datafusion_codec_id__(&self) -> &'static str {
+        "fusiondelta"
+    }
+
+    #[pyo3(signature = (session=None))]
+    fn __datafusion_logical_extension_codec__<'py>(
+        &self,
+        py: Python<'py>,
+        session: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let _ = session;
+        let tasks = Arc::clone(&self.tasks) as Arc<dyn datafusion::execution::TaskContextProvider>;
+        let exported = FFI_LogicalExtensionCodec::new(
+            Arc::new(self.codec.clone()),
+            Some(runtime::handle()?),
+            &tasks,
+        );
+        capsules::codec_capsule(py, exported)
+    }
+
+    /// Forgets the tables of a crossing that did not come to an end.
+    fn clear(&self) {
+        self.codec.clear();
+    }
+}
+
+/// A query that is planned and has not run, or has.
+#[pyclass(frozen, module = "fusiondelta._native")]
+pub struct NativeQuery {
+    pub query: Arc<Query>,
+    pub slot: Slot,
+}
+
+#[pymethods]
+impl NativeQuery {
+    #[getter]
+    fn schema(&self) -> NativeSchema {
+        NativeSchema(self.query.schema())
+    }
+
+    #[getter]
+    fn partitions(&self) -> usize {
+        self.query.partitions()
+    }
+
+    #[getter]
+    fn io(&self) -> NativeIo {
+        NativeIo(Arc::clone(&self.query.context.account))
+    }
+
+    /// Most bytes reserved at once.
+    #[getter]
+    fn peak_memory(&self) -> usize {
+        self.query.pool.peak()
+    }
+
+    /// Rows of all partitions, or of one. The query starts at the first pull.
+    #[pyo3(signature = (partition=None))]
+    fn rows(&self, partition: Option<usize>) -> NativeRows {
+        NativeRows(Arc::new(Rows::new(Start {
+            engine: Arc::clone(&self.query.engine),
+            plan: Arc::clone(&self.query.plan),
+            context: self.query.task_context(),
+            partition,
+            deadline: self.query.context.deadline,
+            slot: self.slot.clone(),
+        })))
+    }
+
+    /// The query as a table of another one, planned together with it.
+    fn as_table(&self) -> NativeTable {
+        NativeTable {
+            provider: Arc::new(ViewTable::new(self.query.logical.clone(), None)),
+        }
+    }
+
+    /// Plan texts: logical, optimized, physical, tree.
+    fn texts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        let query = &self.query;
+        out.set_item("logical", query.logical.display_indent().to_string())?;
+        out.set_item("optimized", query.optimized.display_indent().to_string())?;
+        out.set_item("physical", query.physical_text(true, false))?;
+        out.set_item("tree", query.physical_tree())?;
+        Ok(out)
+    }
+
+    /// The physical plan with the metrics gathered so far.
+    fn analyzed_text(&self) -> String {
+        self.query.physical_text(false, true)
+    }
+
+    fn metrics(&self, run_id: &str, query_id: &str) -> PyResult<NativeBatch> {
+        let batch = metrics_batch(self.query.plan.as_ref(), run_id, query_id)?;
+        Ok(NativeBatch(batch))
+    }
+
+    fn settings(&self) -> Vec<(String, Option<String>)> {
+        self.query.settings()
+    }
+
+    /// The physical plan as protobuf.
+    fn physical_proto<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = datafusion_proto::bytes::physical_plan_to_bytes(Arc::clone(&self.query.plan))
+            .map_err(NativeError::from)?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+}
+
+/// Rows on their way; read once, by one reader.
+#[pyclass(frozen, module = "fusiondelta._native")]
+pub struct NativeRows(pub Arc<Rows>);
+
+#[pymethods]
+impl NativeRows {
+    #[getter]
+    fn schema(&self) -> NativeSchema {
+        NativeSchema(Arc::clone(&self.0.schema))
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// The next batch, or `None` after the last. Ctrl-C is honoured while it waits.
+    fn next(&self, py: Python<'_>) -> PyResult<Option<NativeBatch>> {
+        Ok(pull(py, &self.0)?.map(NativeBatch))
+    }
+
+    /// Calls `done(batch_or_none, error_or_none)` from a thread of the runtime.
+    fn next_async(&self, done: Py<PyAny>) -> PyResult<()> {
+        let rows = Arc::clone(&self.0);
+        runtime::handle()?.spawn(async move {
+            let next = rows.next().await;
+            Python::try_attach(|py| {
+                let called = match next {
+                    Ok(batch) => done.call1(py, (batch.map(NativeBatch), py.None())),
+                    Err(e) => done.call1(py, (py.None(), PyErr::from(e).into_value(py))),
+                };
+                if let Err(e) = called {
+                    // The event loop is gone: nobody is left to be told.
+                    e.write_unraisable(py, None);
+                }
+            });
+        });
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        let _ = requested_schema;
+        let reader = CStream(Arc::clone(&self.0));
+        capsules::stream_capsule(py, Box::new(reader))
+    }
+}
+
+fn pull(py: Python<'_>, rows: &Arc<Rows>) -> Result<Option<RecordBatch>> {
+    let next = runtime::wait(py, None, rows.next());
+    if next.is_err() {
+        rows.close();
+    }
+    next?
+}
+
+/// The stream for consumers that speak the C interface.
+struct CStream(Arc<Rows>);
+
+impl Iterator for CStream {
+    type Item = std::result::Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // The consumer may hold the GIL or not: taking it is a no-op in the first case, and either way
+        // it is released while we wait.
+        let next = Python::try_attach(|py| {
+            let next = pull(py, &self.0);
+            if let Err(NativeError {
+                python: Some(error),
+                ..
+            }) = &next
+                && error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
+            {
+                interrupt_again();
+            }
+            next
+        });
+        match next {
+            Some(next) => next
+                .map_err(|e| ArrowError::ExternalError(Box::new(e)))
+                .transpose(),
+            None => Some(Err(ArrowError::ExternalError(Box::new(
+                runtime::cancelled(),
+            )))),
+        }
+    }
+}
+
+impl RecordBatchReader for CStream {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0.schema)
+    }
+}
+
+impl Drop for CStream {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// An error of the C interface is text, so a Ctrl-C that ended the wait is raised anew for the
+/// interpreter to see once the consumer returns to it.
+fn interrupt_again() {
+    #[allow(unsafe_code)]
+    // SAFETY: may be called at any time, with or without the GIL.
+    unsafe {
+        pyo3::ffi::PyErr_SetInterrupt();
+    }
+}

@@ -1,0 +1,157 @@
+//! The one Tokio runtime, and the one door between a Python thread and the work on it.
+//!
+//! `wait` releases the GIL, looks for signals ten times a second, honours a deadline, turns a panic
+//! into an error and aborts the work when the wait ends early. Nothing else in the crate blocks.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+use crate::error::{ErrorKind, NativeError, Result};
+
+/// How long a blocked wait goes without looking for Ctrl-C.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+struct Owned {
+    pid: u32,
+    runtime: Runtime,
+}
+
+/// One runtime per process. After `fork` the child's copy has no threads, so a child that uses the
+/// engine gets a new one and the parent's is left alone (it cannot be dropped there).
+static CURRENT: AtomicPtr<Owned> = AtomicPtr::new(std::ptr::null_mut());
+
+static MAIN_PID: OnceLock<u32> = OnceLock::new();
+
+/// Process that imported the extension.
+pub fn importing_pid() -> u32 {
+    *MAIN_PID.get_or_init(std::process::id)
+}
+
+/// Handle to this process's runtime, which is started at the first call.
+pub fn handle() -> Result<Handle> {
+    let pid = std::process::id();
+    let current = CURRENT.load(Ordering::Acquire);
+    // SAFETY: the pointer is null or came from `Box::into_raw` below and is never freed.
+    #[allow(unsafe_code)]
+    if let Some(owned) = unsafe { current.as_ref() }
+        && owned.pid == pid
+    {
+        return Ok(owned.runtime.handle().clone());
+    }
+    let runtime = Builder::new_multi_thread()
+        .thread_name("fusiondelta")
+        // Deep plans recurse while they are optimised and executed.
+        .thread_stack_size(8 * 1024 * 1024)
+        .enable_all()
+        .build()
+        .map_err(|e| {
+            NativeError::new(
+                ErrorKind::Internal,
+                format!("the runtime could not be started: {e}"),
+            )
+        })?;
+    let made = Box::into_raw(Box::new(Owned { pid, runtime }));
+    match CURRENT.compare_exchange(current, made, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: as above; `made` is now the published pointer.
+        #[allow(unsafe_code)]
+        Ok(_) => Ok(unsafe { &*made }.runtime.handle().clone()),
+        Err(_) => {
+            // Another thread was first: ours has never run anything.
+            #[allow(unsafe_code)]
+            // SAFETY: `made` came from `Box::into_raw` and was not published.
+            drop(unsafe { Box::from_raw(made) });
+            handle()
+        }
+    }
+}
+
+/// A spawned task that is aborted when its owner goes away.
+pub struct Task<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Task<T> {
+    pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> Result<Self> {
+        Ok(Self(handle()?.spawn(work)))
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs `work` on the runtime and waits for it. See the module's head for what a wait honours.
+///
+/// # Errors
+/// `query_timeout` past the deadline, the pending Python exception on a signal, `internal` when the
+/// work panicked, and the work's own error.
+pub fn run<T: Send + 'static>(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let mut task = Task::spawn(work)?;
+    wait(py, deadline, async move { (&mut task.0).await }).and_then(|joined| match joined {
+        Ok(outcome) => outcome,
+        Err(e) if e.is_panic() => Err(NativeError::new(
+            ErrorKind::Internal,
+            format!("an unexpected failure inside the engine: {}", panic_text(e)),
+        )),
+        Err(_) => Err(cancelled()),
+    })
+}
+
+/// Waits for `work`, which is polled on the calling thread and so must be light.
+pub fn wait<T: Send>(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    work: impl Future<Output = T> + Send,
+) -> Result<T> {
+    let handle = handle()?;
+    py.detach(|| {
+        let mut work = pin!(work);
+        loop {
+            let now = Instant::now();
+            let left = match deadline {
+                Some(at) if at <= now => return Err(timed_out()),
+                Some(at) => at.duration_since(now).min(SIGNAL_INTERVAL),
+                None => SIGNAL_INTERVAL,
+            };
+            let step = handle.block_on(async { tokio::time::timeout(left, work.as_mut()).await });
+            if let Ok(done) = step {
+                return Ok(done);
+            }
+            // While the interpreter shuts down there is no signal left to serve.
+            if let Some(Err(e)) = Python::try_attach(|py| py.check_signals()) {
+                return Err(NativeError::python(e));
+            }
+        }
+    })
+}
+
+pub fn timed_out() -> NativeError {
+    NativeError::new(
+        ErrorKind::QueryTimeout,
+        "the deadline passed before the work was done; give it more time with timeout=, or less to do",
+    )
+}
+
+pub fn cancelled() -> NativeError {
+    NativeError::new(ErrorKind::QueryCancelled, "the query was cancelled")
+}
+
+fn panic_text(error: tokio::task::JoinError) -> String {
+    let payload = error.into_panic();
+    payload
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

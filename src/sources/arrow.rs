@@ -1,0 +1,142 @@
+//! Arrow data as tables: batches in memory, and a stream that can be read once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result;
+use datafusion::datasource::MemTable;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use parking_lot::Mutex;
+
+use crate::error::{ErrorKind, NativeError};
+
+/// Batches that a stream may be ahead of the plan that reads it.
+const AHEAD: usize = 2;
+
+/// Batches in memory, spread over partitions so that scans run in parallel.
+pub fn memory_table(
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    partitions: usize,
+) -> Result<MemTable> {
+    let partitions = partitions.clamp(1, batches.len().max(1));
+    let mut spread = vec![Vec::new(); partitions];
+    for (i, batch) in batches.into_iter().enumerate() {
+        spread[i % partitions].push(batch);
+    }
+    MemTable::try_new(schema, spread)
+}
+
+type Reader = Box<dyn RecordBatchReader + Send>;
+
+/// A reader as a table whose rows can be read once.
+pub struct StreamTable {
+    schema: SchemaRef,
+    source: Arc<Once>,
+}
+
+struct Once {
+    name: String,
+    schema: SchemaRef,
+    reader: Mutex<Option<Reader>>,
+}
+
+impl StreamTable {
+    pub fn new(name: String, reader: Reader) -> Self {
+        let schema = reader.schema();
+        Self {
+            source: Arc::new(Once {
+                name,
+                schema: Arc::clone(&schema),
+                reader: Mutex::new(Some(reader)),
+            }),
+            schema,
+        }
+    }
+}
+
+impl fmt::Debug for StreamTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamTable")
+            .field("name", &self.source.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TableProvider for StreamTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = StreamingTableExec::try_new(
+            Arc::clone(&self.schema),
+            vec![Arc::clone(&self.source) as Arc<dyn PartitionStream>],
+            projection,
+            [],
+            false,
+            limit,
+        )?;
+        Ok(Arc::new(plan))
+    }
+}
+
+impl PartitionStream for Once {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let taken = self.reader.lock().take();
+        let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), AHEAD);
+        let sender = builder.tx();
+        let name = self.name.clone();
+        // A reader may wait on anything, Python included, so it gets a thread that may block.
+        builder.spawn_blocking(move || {
+            let Some(reader) = taken else {
+                return Err(NativeError::new(
+                    ErrorKind::StreamConsumed,
+                    format!(
+                        "the stream {name} can be read once and the query reads it twice; \
+                         materialise it first (pyarrow.Table), or give a callable"
+                    ),
+                )
+                .into());
+            };
+            for batch in reader {
+                if sender.blocking_send(batch.map_err(Into::into)).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        builder.build()
+    }
+}

@@ -1,0 +1,4 @@
+//! Tables other than Delta: files through our stores, and Arrow data that is already in memory.
+
+pub mod arrow;
+pub mod files;
