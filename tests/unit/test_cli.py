@@ -395,3 +395,15 @@ def test_versions_names_what_the_package_stands_on(run):
 
 def test_formats_offered_are_formats_written():
     assert _commands._FORMATS == _output.FORMATS
+
+
+def test_an_interrupt_that_native_code_lost_still_ends_the_query(run, monkeypatch):
+    class Seen:
+        def is_set(self):
+            return True
+
+    monkeypatch.setattr(_commands._interrupt, "_seen", Seen())
+    engine = FakeEngine([batch(x=[1]), batch(x=[2])])
+    result = run(engine, "query", "SELECT 1", "--format", "csv")
+    assert (result.exit_code, result.stderr) == (130, "")
+    assert engine.closed_results == 1

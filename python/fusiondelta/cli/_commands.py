@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 import fusiondelta
-from fusiondelta.cli import _arguments
+from fusiondelta.cli import _arguments, _interrupt
 from fusiondelta.errors import FusionDeltaError
 
 _FORMATS = ("table", "csv", "json", "parquet", "arrow")
@@ -59,6 +59,7 @@ def _forget_stdout() -> None:
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    _interrupt.install()
     cli(prog_name="fusiondelta")
 
 

@@ -17,6 +17,8 @@ from typing import IO, Any, BinaryIO
 import click
 import pyarrow as pa
 
+from fusiondelta.cli import _interrupt
+
 #: Rows that ``table`` shows unless told otherwise.
 DEFAULT_TABLE_ROWS = 100
 
@@ -115,6 +117,8 @@ def open_sink(path: Path | None) -> Iterator[Sink]:
             yield sink
     else:
         target = Path(os.path.realpath(path))
+        if not target.parent.is_dir():
+            raise NotADirectoryError(f"{path} cannot be written: {target.parent} is not a folder")
         temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("xb") as file, _dropping(Sink(file)) as sink:
@@ -130,6 +134,7 @@ def _dropping(sink: Sink) -> Iterator[Sink]:
     try:
         yield sink
         sink.flush()
+        _interrupt.check()
     except BaseException as error:
         sink.drop()
         if sink.failure is not None and error is not sink.failure:
@@ -153,9 +158,15 @@ def write(reader: Any, format_: str, sink: Sink, limit: int | None = None) -> No
         if format_ == "table":
             _write_table(reader, sink, DEFAULT_TABLE_ROWS if limit is None else limit)
         else:
-            _WRITERS[format_](reader.schema, _at_most(reader, limit), sink)
+            _WRITERS[format_](reader.schema, _at_most(_uninterrupted(reader), limit), sink)
     except pa.ArrowException as error:
         raise OutputError(str(error)) from error
+
+
+def _uninterrupted(batches: Iterable[Any]) -> Iterator[Any]:
+    for batch in batches:
+        _interrupt.check()
+        yield batch
 
 
 def _at_most(batches: Iterable[Any], limit: int | None) -> Iterator[Any]:
@@ -261,7 +272,7 @@ FORMATS = ("table", *_WRITERS)
 def _write_table(reader: Any, sink: Sink, limit: int) -> None:
     columns: list[list[Any]] = [[] for _ in reader.schema]
     seen = 0
-    for batch in reader:
+    for batch in _uninterrupted(reader):
         shown = batch.slice(0, max(0, limit - seen))
         for cells, column in zip(columns, shown.columns, strict=True):
             cells.extend(values(column))

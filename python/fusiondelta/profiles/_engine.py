@@ -1,5 +1,6 @@
 """`EngineProfile`: what an engine may use of the machine, and how it plans."""
 
+# ruff: noqa: RUF009 - default() gives back its argument, profiles are frozen
 from __future__ import annotations
 
 import os
@@ -110,8 +111,7 @@ class EngineProfile(Value):
         pool_size: Queries at once; None for one per core, at least 4.
         queue_timeout: How long a query waits for its turn; 0 for not at all.
         isolation: ``"pooled"`` lends each query a context that is reset afterwards,
-            ``"per_request"`` makes a new one each time, ``"shared_read_only"`` gives all queries the
-            same one.
+            ``"per_request"`` makes a new one each time, ``"shared_read_only"`` gives all the same.
         cache: What is kept between queries.
         options: Any DataFusion setting by its full name, ``datafusion.runtime.*`` among them; these
             win over the fields above. Texts, numbers or bools, kept as texts.

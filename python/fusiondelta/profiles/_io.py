@@ -1,5 +1,6 @@
 """`IoPolicy`: how patiently and how widely storage is asked."""
 
+# ruff: noqa: RUF009 - default() gives back its argument, profiles are frozen
 from __future__ import annotations
 
 from dataclasses import dataclass

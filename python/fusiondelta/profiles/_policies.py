@@ -1,5 +1,6 @@
 """Policies of tables and commits: `RetentionPolicy`, `TablePolicy`, `RetryPolicy`."""
 
+# ruff: noqa: RUF009 - default() gives back its argument, profiles are frozen
 from __future__ import annotations
 
 from dataclasses import dataclass

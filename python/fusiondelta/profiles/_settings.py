@@ -74,7 +74,7 @@ class Options(Mapping[str, str]):
 def _text(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value)):
+    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
     raise ConfigurationError(f"{key} must be a text, a finite number or a bool, not {value!r}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from datetime import timedelta
 from decimal import Decimal
@@ -67,8 +66,8 @@ def parse_duration(name: str, value: object) -> timedelta:
     duration = timedelta(seconds=-1)
     if isinstance(value, timedelta):
         duration = value
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        with contextlib.suppress(OverflowError):
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError, ValueError):
             duration = timedelta(seconds=value)
     if duration < timedelta(0):
         raise ConfigurationError(

@@ -1,5 +1,6 @@
 """`TelemetryConfig`: what is told about queries."""
 
+# ruff: noqa: RUF009 - default() gives back its argument, profiles are frozen
 from __future__ import annotations
 
 from dataclasses import dataclass

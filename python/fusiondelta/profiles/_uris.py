@@ -74,7 +74,7 @@ def file_uri(path: str) -> str:
     """The URI of an absolute path without ``.``, ``..`` or links; the inverse of `file_path`.
 
     Raises:
-        ConfigurationError: The path has characters that no file name can have.
+        ConfigurationError: The path is on a network share of Windows.
     """
     if os.name == "nt":
         path = path.removeprefix("\\\\?\\").replace("\\", "/")
@@ -127,17 +127,15 @@ def _text(uri: str | os.PathLike[str]) -> str:
     text = os.fsdecode(uri)
     if not text or "\0" in text:
         raise ConfigurationError("a location is not empty and has no NUL character")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("the location has characters that no file name has") from error
     return text
 
 
 def _encode(path: str) -> str:
-    try:
-        raw = os.fsencode(path)
-    except UnicodeEncodeError as error:
-        raise ConfigurationError(
-            f"the location has characters that no file name can have: {path!r}"
-        ) from error
-    text = quote_from_bytes(raw, safe=_PLAIN)
+    text = quote_from_bytes(os.fsencode(path), safe=_PLAIN)
     if _DRIVE.match("/" + text):
         text = text.replace("|", "%7C", 1)
     return text
@@ -149,12 +147,7 @@ def _decode(path: str) -> str:
             "a '?' or '#' in a URI begins a query or fragment, which a location does not have; "
             "write %3F or %23, or give a path instead of a URI"
         )
-    try:
-        text = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
-    except UnicodeEncodeError as error:
-        raise ConfigurationError(
-            f"the location has characters that no file name can have: {path!r}"
-        ) from error
+    text = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
     if "\0" in text:
         raise ConfigurationError("a location has no NUL character, %00")
     return text

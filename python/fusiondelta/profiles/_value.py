@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 
@@ -127,11 +126,6 @@ def flag(name: str, value: object) -> bool:
 
 def fraction(name: str, value: object) -> float:
     """A number from 0 to 1."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or math.isnan(value)
-        or not 0 <= value <= 1
-    ):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ConfigurationError(f"{name} must be a number from 0 to 1, not {value!r}")
     return float(value)
