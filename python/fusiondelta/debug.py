@@ -30,7 +30,7 @@ class Debug:
         return dict(self._settings)
 
     def pool(self) -> dict[str, int]:
-        """Contexts and execution slots: bound, in use, waiting; bytes reserved in the memory pool."""
+        """Contexts and execution slots: bound, in use, waiting; bytes reserved in the pool."""
         slots, free = self._native.slots
         return {
             **self._pool.stats(),
@@ -40,7 +40,7 @@ class Debug:
         }
 
     def caches(self) -> dict[str, Any]:
-        """The snapshot cache: entries (uri, version, bytes), limit in bytes, hits, misses, evictions."""
+        """The snapshot cache: entries (uri, version, bytes), limit, hits, misses, evictions."""
         return {"snapshot_cache": self._native.snapshot_cache()}
 
     def io(self) -> QueryIo:

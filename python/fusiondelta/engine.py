@@ -1,4 +1,4 @@
-"""`FusionDeltaEngine`: the one object users hold. It wires the parts and has no algorithm of its own."""
+"""`FusionDeltaEngine`: the one object users hold. It wires the parts, and computes nothing itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class FusionDeltaEngine:
 
     Args:
         profile: Resources and settings; `EngineProfile()` fits the machine.
-        storage: How locations are reached: one profile, or profiles by URI prefix (longest match wins).
+        storage: How locations are reached: one profile, or profiles by URI prefix (the longest match
+            wins).
         pool_size: Queries at once, over the profile's.
 
     Raises:
@@ -160,8 +161,8 @@ class FusionDeltaEngine:
             lent = _LENT.get()
             if not lent:
                 raise QueryError(
-                    "the DataFrame was not built on a session of this engine that is lent now; build "
-                    "it inside `with engine.session() as ctx:` and query it there"
+                    "the DataFrame was not built on a session of this engine that is lent now; "
+                    "build it inside `with engine.session() as ctx:` and query it there"
                 )
             spec = QuerySpec(sql="", sources=None, **rest)
             return self._queries.run_frame(query, lent[-1], spec, run_id=new_id())
@@ -203,7 +204,7 @@ class FusionDeltaEngine:
         """
         self._native.check()
         resolved = DeltaSource(uri, as_of).resolve("table", self._resolution)
-        assert resolved.delta is not None
+        assert resolved.delta is not None  # noqa: S101 - a Delta source's always is
         return DeltaSource.pinned(self._native, resolved.delta)
 
     def reachable_versions(self, uri: str | os.PathLike[str]) -> range:
@@ -253,7 +254,9 @@ class FusionDeltaEngine:
             return dict(self._sources)
 
     def register_udf(self, function: Any) -> None:
-        """Make a scalar, aggregate, window or table function of `datafusion` known to later queries.
+        """Make a scalar, aggregate, window or table function of `datafusion` known to queries.
+
+        Queries that are planned already do not see it.
 
         Raises:
             ConfigurationError: It is none of these.
@@ -264,8 +267,8 @@ class FusionDeltaEngine:
     def session(self) -> Iterator[SessionContext]:
         """Lend a `datafusion.SessionContext`, for the DataFrame API.
 
-        Registered sources are on it. What is registered on it goes when it is given back. A DataFrame
-        built on it is run natively by `query` while the session is lent.
+        Registered sources are on it. What is registered on it goes when it is given back. A
+        DataFrame built on it is run natively by `query` while the session is lent.
 
         Raises:
             PoolTimeoutError: All contexts stayed in use.
@@ -302,9 +305,9 @@ class FusionDeltaEngine:
 
         Args:
             uri: Location of the table.
-            data: A `QueryResult` (executed natively from scan to commit), any Arrow producer, a pandas
-                or Polars frame, an iterator of record batches with ``schema``, or a callable without
-                arguments that gives one of these.
+            data: A `QueryResult` (executed natively from scan to commit), any Arrow producer, a
+                pandas or Polars frame, an iterator of record batches with ``schema``, or a callable
+                without arguments that gives one of these.
             mode: ``append``, ``overwrite``, ``error`` (fail if there is a table) or ``ignore`` (do
                 nothing if there is one).
             schema: Arrow schema of an iterator's batches.
@@ -366,7 +369,7 @@ class FusionDeltaEngine:
         self._pool.close()
         self._native.close()
 
-    def __enter__(self) -> FusionDeltaEngine:
+    def __enter__(self) -> FusionDeltaEngine:  # noqa: PYI034 Self is 3.11
         return self
 
     def __exit__(

@@ -151,7 +151,7 @@ class ObjectNotFoundError(StorageError, FileNotFoundError):
 
 
 class WriteSafetyError(FusionDeltaError, ValueError):
-    """Nothing says how commits at this location are made safe; declare it in the storage profile."""
+    """Nothing says how commits here are made safe; declare it in the storage profile."""
 
     default_kind = ErrorKind.WRITE_SAFETY
 

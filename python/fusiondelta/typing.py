@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class ArrowStreamExportable(Protocol):
-    """Gives Arrow batches: pyarrow tables and readers, Polars frames, DuckDB relations, our results."""
+    """Gives Arrow batches: pyarrow tables, Polars frames, DuckDB relations, our results."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """A capsule named ``arrow_array_stream``."""

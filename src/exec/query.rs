@@ -100,7 +100,13 @@ impl Query {
         shown.set_show_statistics(statistics).indent(true).to_string()
     }
 
+    /// The plan as boxes, or as lines where it has text that the renderer cannot cut (it counts bytes,
+    /// and panics within a character).
     pub fn physical_tree(&self) -> String {
+        let lines = self.physical_text(false, false);
+        if !lines.is_ascii() {
+            return lines;
+        }
         DisplayableExecutionPlan::new(self.plan.as_ref())
             .tree_render()
             .to_string()

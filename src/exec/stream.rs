@@ -25,26 +25,18 @@ use crate::runtime::{self, Task};
 /// Batches that may wait for the reader; more would only cost memory.
 const BUFFERED: usize = 2;
 
-/// A query's place among those that execute at once.
-#[derive(Clone, Debug)]
-pub enum Slot {
-    /// A place of the engine's, waited for once and held by all streams of one query together.
-    Own(Arc<OnceCell<OwnedSemaphorePermit>>),
-    /// Run under the place of the query or write that reads this one.
-    Nested,
-}
+/// What holds a place.
+pub type SlotCell = OnceCell<OwnedSemaphorePermit>;
+
+/// A query's place among those that execute at once: waited for once, held by all streams of the query
+/// together.
+#[derive(Clone, Debug, Default)]
+pub struct Slot(pub Arc<SlotCell>);
 
 impl Slot {
-    pub fn own() -> Self {
-        Self::Own(Arc::default())
-    }
-
     /// Waits for the place, at most the profile's `queue_timeout`.
     pub async fn enter(&self, engine: &Engine) -> Result<()> {
-        let Self::Own(cell) = self else {
-            return Ok(());
-        };
-        cell.get_or_try_init(|| async {
+        self.0.get_or_try_init(|| async {
             let wait = engine.config.queue_timeout;
             let taken = Arc::clone(&engine.slots).acquire_owned();
             match tokio::time::timeout(wait, taken).await {

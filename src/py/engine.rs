@@ -387,7 +387,7 @@ impl NativeEngine {
     }
 
     /// Plans what `plan.to_bytes(session)` gave, under `settings`.
-    #[pyo3(signature = (session, codec, plan, settings, io, *, memory_limit=None, timeout=None, nested=false))]
+    #[pyo3(signature = (session, codec, plan, settings, io, *, memory_limit=None, timeout=None))]
     #[allow(clippy::too_many_arguments)]
     fn plan(
         &self,
@@ -399,7 +399,6 @@ impl NativeEngine {
         io: &NativeIo,
         memory_limit: Option<usize>,
         timeout: Option<f64>,
-        nested: bool,
     ) -> PyResult<NativeQuery> {
         self.0.check()?;
         let decoding = capsules::decoding_codec(session)?;
@@ -416,10 +415,7 @@ impl NativeEngine {
             Query::from_bytes(engine, plan, decoding, context),
         );
         codec.codec.clear();
-        Ok(NativeQuery {
-            query: Arc::new(planned?),
-            slot: if nested { Slot::Nested } else { Slot::own() },
-        })
+        Ok(NativeQuery::new(planned?))
     }
 
     /// Writes the rows of a planned query, or of an Arrow stream, and gives what was committed.
@@ -439,7 +435,7 @@ impl NativeEngine {
         self.0.check()?;
         let spec = write_spec(spec)?;
         let input = match (query, stream) {
-            (Some(query), _) => query.query.logical.clone(),
+            (Some(query), _) => query.logical().clone(),
             (None, Some(stream)) => {
                 let reader = ArrowArrayStreamReader::from_pyarrow_bound(stream)?;
                 let table = StreamTable::new("data".to_owned(), Box::new(reader));
@@ -458,7 +454,8 @@ impl NativeEngine {
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);
         let written = runtime::run(py, deadline(timeout), async move {
-            Slot::own().enter(&engine).await?;
+            let slot = Slot::default();
+            slot.enter(&engine).await?;
             let (env, _) = engine.query_env(&account, memory_limit);
             let (state, planner) = engine.write_session(&settings, env)?;
             write::write(&engine, spec, input, state, planner, &account).await

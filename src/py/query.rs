@@ -1,12 +1,15 @@
 //! Planned queries and their rows.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::datasource::ViewTable;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::logical_plan::display_schema;
 use datafusion_ffi::proto::logical_extension_codec::FFI_LogicalExtensionCodec;
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyDict};
 
@@ -17,7 +20,7 @@ use super::tables::NativeTable;
 use crate::error::{NativeError, Result};
 use crate::exec::codec::HandleCodec;
 use crate::exec::query::Query;
-use crate::exec::stream::{Rows, Slot, Start};
+use crate::exec::stream::{Rows, Slot, SlotCell, Start};
 use crate::metrics::metrics_batch;
 use crate::runtime;
 
@@ -60,8 +63,30 @@ impl NativeCodec {
 /// A query that is planned and has not run, or has.
 #[pyclass(frozen, module = "fusiondelta._native")]
 pub struct NativeQuery {
-    pub query: Arc<Query>,
-    pub slot: Slot,
+    query: Arc<Query>,
+    /// Held by the streams alone, so that the place is free once the last of them is done.
+    slot: Mutex<Weak<SlotCell>>,
+}
+
+impl NativeQuery {
+    pub fn new(query: Query) -> Self {
+        Self {
+            query: Arc::new(query),
+            slot: Mutex::default(),
+        }
+    }
+
+    pub fn logical(&self) -> &LogicalPlan {
+        &self.query.logical
+    }
+
+    /// The place that all streams of the query share.
+    fn slot(&self) -> Slot {
+        let mut held = self.slot.lock();
+        let cell = held.upgrade().unwrap_or_default();
+        *held = Arc::downgrade(&cell);
+        Slot(cell)
+    }
 }
 
 #[pymethods]
@@ -96,7 +121,7 @@ impl NativeQuery {
             context: self.query.task_context(),
             partition,
             deadline: self.query.context.deadline,
-            slot: self.slot.clone(),
+            slot: self.slot(),
         })))
     }
 
@@ -105,6 +130,11 @@ impl NativeQuery {
         NativeTable {
             provider: Arc::new(ViewTable::new(self.query.logical.clone(), None)),
         }
+    }
+
+    /// Names and types of the columns of the plan as it arrived, as plan texts show them.
+    fn arrived_columns(&self) -> String {
+        display_schema(self.query.logical.schema().as_arrow()).to_string()
     }
 
     /// Plan texts: logical, optimized, physical, tree.

@@ -19,6 +19,9 @@ use object_store::{
 
 use super::account::{IoAccount, Operation, Purpose};
 
+/// Last bytes of every Parquet file (format specification, "File format").
+const PARQUET_MAGIC: &[u8] = b"PAR1";
+
 #[derive(Debug)]
 pub struct CountedStore {
     inner: Arc<dyn ObjectStore>,
@@ -91,10 +94,17 @@ impl ObjectStore for CountedStore {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.account.count(Operation::Get, location);
-        let found = self.inner.get_ranges(location, ranges).await?;
-        self.account.read(found.iter().map(|b| b.len() as u64).sum());
-        Ok(found)
+        let mut purpose = Purpose::of(location.as_ref(), Operation::Get);
+        let result = self.inner.get_ranges(location, ranges).await;
+        if let Ok(found) = &result {
+            // The size of the file is not told here, but the footer shows itself by its magic number.
+            if purpose == Purpose::Data && found.iter().any(|b| b.ends_with(PARQUET_MAGIC)) {
+                purpose = Purpose::Footer;
+            }
+            self.account.read(found.iter().map(|b| b.len() as u64).sum());
+        }
+        self.account.count_as(Operation::Get, purpose);
+        result
     }
 
     fn delete_stream(

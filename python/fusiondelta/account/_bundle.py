@@ -103,8 +103,8 @@ class PlanBundle:
     def normalized(self) -> str:
         """Plans as text that is the same on every machine: what golden files hold.
 
-        Paths, identifiers, sizes, statistics and counts of partitions are replaced by names. The shape
-        still depends on ``target_partitions`` being one or more.
+        Paths, identifiers, sizes, statistics and counts of partitions are replaced by names. The
+        shape still depends on ``target_partitions`` being one or more.
         """
         return (
             f"-- logical\n{normalize(self.optimized_plan)}\n"

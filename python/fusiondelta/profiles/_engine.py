@@ -35,6 +35,8 @@ _INFORMATION_SCHEMA = "datafusion.catalog.information_schema"
 _DEFAULT_SETTINGS = {
     _INFORMATION_SCHEMA: "true",
     "datafusion.execution.collect_statistics": "true",
+    # Delta's timestamps are microseconds; nanoseconds, the reader's choice for INT96, end in 2262.
+    "datafusion.execution.parquet.coerce_int96": "us",
     "datafusion.execution.parquet.max_predicate_cache_size": str(64 * 2**20),
     "datafusion.execution.parquet.pushdown_filters": "false",
 }

@@ -25,8 +25,8 @@ def guarded(
         size += batch.nbytes
         if max_rows is not None and rows > max_rows:
             raise ResultTooLargeError(
-                f"the result has more than {max_rows:,} rows; read it as a stream (reader()), add a "
-                "LIMIT, or raise max_rows",
+                f"the result has more than {max_rows:,} rows; read it as a stream (reader()), add "
+                "a LIMIT, or raise max_rows",
                 details={"max_rows": str(max_rows)},
             )
         if max_bytes is not None and size > max_bytes:

@@ -196,5 +196,5 @@ class Planned:
 def _text(make: Callable[[], str]) -> str:
     try:
         return make()
-    except Exception as error:  # noqa: BLE001 - the text stands where the plan would
+    except Exception as error:  # the text stands where the plan would
         return f"not available: {error}"

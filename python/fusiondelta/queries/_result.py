@@ -28,7 +28,8 @@ class QueryResult:
     """A planned query: its rows can be read once, its account at any time.
 
     Nothing runs before the first pull. Rows come in no promised order without ORDER BY. Leaving a
-    ``with`` block, `close`, an error and garbage collection all stop the query and give its slot back.
+    ``with`` block, `close`, an error and garbage collection all stop the query and give its slot
+    back.
     """
 
     def __init__(self, planned: Planned, limits: MaterializeLimits) -> None:
@@ -92,9 +93,7 @@ class QueryResult:
         """
         import pyarrow as pa
 
-        rows = self._take(
-            lambda: [self._planned.rows(p) for p in range(self._planned.partitions)]
-        )
+        rows = self._take(lambda: [self._planned.rows(p) for p in range(self._planned.partitions)])
         return [pa.RecordBatchReader.from_batches(r.schema, pulled(r)) for r in rows]
 
     def __aiter__(self) -> AsyncIterator[pa.RecordBatch]:
@@ -165,7 +164,7 @@ class QueryResult:
         import polars as pl
 
         frame = pl.from_arrow(self.to_table(max_rows=max_rows, max_bytes=max_bytes))
-        assert isinstance(frame, pl.DataFrame)
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - of a table it is
         return frame
 
     def to_pylist(
@@ -181,7 +180,7 @@ class QueryResult:
         """This result as a source of another query: natively it is planned as a part of it."""
         table = self._planned.as_table()
         if table is not None:
-            self._take(lambda: [])
+            self._take(list)
             return ProviderSource(table)
         from fusiondelta.sources import ArrowSource
 
@@ -191,7 +190,7 @@ class QueryResult:
         """The native plan for a write, or None where only its rows are to be had."""
         native = self._planned.native
         if native is not None:
-            self._take(lambda: [])
+            self._take(list)
         return native
 
     # account
@@ -290,7 +289,7 @@ class QueryResult:
             part.close()
         self._planned.release(QueryCancelledError("the result was closed before its end"))
 
-    def __enter__(self) -> QueryResult:
+    def __enter__(self) -> QueryResult:  # noqa: PYI034 Self is 3.11
         return self
 
     def __exit__(

@@ -144,7 +144,7 @@ class ContextRows:
         def work() -> None:
             try:
                 batch = self.next()
-            except BaseException as error:  # noqa: BLE001 - handed to the caller
+            except BaseException as error:  # handed to the caller
                 done(None, error)
             else:
                 done(batch, None)

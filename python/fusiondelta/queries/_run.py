@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
 from fusiondelta.account._versions import check_versions
-from fusiondelta.errors import ErrorKind, FusionDeltaError, QueryError
+from fusiondelta.errors import ErrorKind, FusionDeltaError, QueryTimeoutError
 from fusiondelta.profiles import MaterializeLimits
 from fusiondelta.profiles._sizes import parse_bytes, parse_duration
 from fusiondelta.queries._planned import Planned
@@ -22,6 +23,11 @@ from fusiondelta.sources import Resolution, Resolved, Source, as_source
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeEngine, NativeIo, NativeQuery
+
+#: Tables whose rows differ between the context and the extension: their functions, their settings.
+_CATALOG = re.compile(r"information_schema\.(routines|parameters|df_settings)")
+
+_VISIBLE = "datafusion.catalog.information_schema"
 
 #: Kinds of native planning failures after which the context may still know how: what it cannot carry
 #: or what differs between the two sides. All else (no memory, no time, no file) is the answer.
@@ -243,6 +249,9 @@ class QueryRunner:
             optimized = frame.optimized_logical_plan()
         except Exception as error:
             raise typed(error) from error
+        catalog = _CATALOG.search(optimized.display_indent())
+        if catalog is not None:
+            return None, f"{catalog[0]} describes the context that planned the query"
         try:
             encoded = optimized.to_bytes(lease.ctx)
         except Exception as error:  # noqa: BLE001 - bare Exception is what upstream raises
@@ -262,20 +271,56 @@ class QueryRunner:
             if error.kind not in _MAY_FALL_BACK:
                 raise
             return None, _checked(frame, typed, f"the plan was refused natively: {error.message}")
+        changed = _changed(optimized.display_indent_schema(), native.arrived_columns())
+        if changed is not None:
+            return None, _checked(frame, typed, f"the plan changed on the way: {changed}")
         return native, ""
 
     def _session_settings(self, lease: Lease) -> dict[str, str]:
         if not lease.lent:
             return dict(self.settings)
-        rows = lease.ctx.sql("SELECT name, value FROM information_schema.df_settings").collect()
-        return {
-            name: value
-            for batch in rows
-            for name, value in zip(
-                batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True
-            )
-            if value is not None and not name.startswith("datafusion.runtime.")
-        }
+        return _settings_of(lease.ctx)
+
+
+def _settings_of(ctx: Any) -> dict[str, str]:
+    """Settings of a context whose holder may have changed them, the catalog's visibility included."""
+    query = "SELECT name, value FROM information_schema.df_settings"
+    try:
+        rows = ctx.sql(query).collect()
+        visible = "true"
+    except ValueError:
+        ctx.sql(f"SET {_VISIBLE} = true")
+        try:
+            rows = ctx.sql(query).collect()
+        finally:
+            ctx.sql(f"SET {_VISIBLE} = false")
+        visible = "false"
+    settings = {
+        name: value
+        for batch in rows
+        for name, value in zip(
+            batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True
+        )
+        if value is not None and not name.startswith("datafusion.runtime.")
+    }
+    return {**settings, _VISIBLE: visible}
+
+
+def _changed(sent: str, arrived: str) -> str | None:
+    """How the columns of a plan differ from those that were sent, nullability apart.
+
+    Not every scalar survives the encoding: half floats come back as floats.
+
+    Args:
+        sent: Plan text with schemas, of the context.
+        arrived: Columns as plan texts show them, of the extension.
+    """
+    if "Float16(" in sent:
+        return "it has a half-float literal, which has no encoding"
+    # A child stands on a line of its own, indented; names of columns may hold line ends too.
+    first = sent.split("\n  ", 1)[0].replace(";N", "")
+    arrived = arrived.replace(";N", "")
+    return None if first.endswith(arrived) else f"{first!r} became {arrived!r}"
 
 
 def _checked(frame: Any, typed: Callable[[BaseException], FusionDeltaError], reason: str) -> str:
@@ -304,10 +349,6 @@ class _Clock:
             return None
         left = self._deadline - time.monotonic()
         if left <= 0:
-            from fusiondelta.errors import QueryTimeoutError
-
             raise QueryTimeoutError("the deadline passed while the query was planned")
         return left
 
-
-__all__ = ["QueryError", "QueryRunner"]

@@ -17,8 +17,8 @@ _DONE_BY = {
 def check_statement(sql: str, *, readonly: bool, dialect: str) -> str:
     """The kind of the one statement of a query.
 
-    Sorted by the syntax tree, so that a statement inside EXPLAIN ANALYZE counts as itself. DataFusion's
-    own check of the plan (`SQLOptions`) stands behind this one.
+    Sorted by the syntax tree, so that a statement inside EXPLAIN ANALYZE counts as itself.
+    DataFusion's own check of the plan (`SQLOptions`) stands behind this one.
 
     Args:
         sql: Text of one statement.
@@ -45,6 +45,7 @@ def check_statement(sql: str, *, readonly: bool, dialect: str) -> str:
                 )
     if len(kinds) > 1:
         raise QueryError(
-            f"the query has {len(kinds)} statements; run them one by one", details={"statements": str(len(kinds))}
+            f"the query has {len(kinds)} statements; run them one by one",
+            details={"statements": str(len(kinds))},
         )
     return kinds[0]

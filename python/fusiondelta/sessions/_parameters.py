@@ -9,7 +9,9 @@ from typing import Any
 from fusiondelta.errors import ParameterError
 
 
-def bind(sql: str, values: Mapping[str, Any] | Sequence[Any] | None, *, dialect: str) -> dict[str, Any]:
+def bind(
+    sql: str, values: Mapping[str, Any] | Sequence[Any] | None, *, dialect: str
+) -> dict[str, Any]:
     """Arrow scalars for the placeholders of a query.
 
     Args:
@@ -42,7 +44,8 @@ def bind(sql: str, values: Mapping[str, Any] | Sequence[Any] | None, *, dialect:
             close = get_close_matches(name, list(given), n=1)
             hint = f"; did you mean it by {close[0]!r}?" if close else ""
             raise ParameterError(
-                f"the query's ${name} has no value among param_values{hint}", details={"parameter": name}
+                f"the query's ${name} has no value among param_values{hint}",
+                details={"parameter": name},
             )
     for name in given:
         if name not in needed:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from fusiondelta._native import NativeCodec, NativeEngine
 
-#: Optimizer rules whose result is not always encodable: an empty relation loses its schema, extracted
-#: leaf expressions their names. The extension optimises again, with all rules.
+#: Optimizer rules whose result is not always encodable: an empty relation loses its schema,
+#: extracted leaf expressions their names. The extension optimises again, with all rules.
 _RULES_LEFT_TO_NATIVE = (
     "propagate_empty_relation",
     "eliminate_filter",
@@ -70,7 +70,7 @@ class _Codecs:
     def __datafusion_session_components__(self, ctx: Any) -> Any:
         from datafusion.extensions import SessionExtensionComponents
 
-        return SessionExtensionComponents(logical_extension_codecs=[self._codec])
+        return SessionExtensionComponents(logical_extension_codecs=(self._codec,))
 
 
 class ContextPool:

@@ -79,6 +79,11 @@ def translate(
 
 def _clean(text: str) -> str:
     text = text.split("\n\nbacktrace:")[0].removeprefix("DataFusion error: ")
+    # A function called with types it does not take is reported as an internal error with a plea to file
+    # a bug, followed by the sentence that helps.
+    bug = re.search(r"This issue was likely caused by a bug in DataFusion's code.*?issues\.\s*", text)
+    if bug is not None:
+        text = text[bug.end() :] or text[: bug.start()]
     return re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", text)
 
 

@@ -22,8 +22,9 @@ class SnapshotKey:
     version: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 0:
-            raise ConfigurationError(f"a version is an int from 0, not {self.version!r}")
+        version: object = self.version  # callers without a type checker pass anything
+        if isinstance(version, bool) or not isinstance(version, int) or version < 0:
+            raise ConfigurationError(f"a version is an int from 0, not {version!r}")
 
     def __str__(self) -> str:
         return f"{self.uri}@{self.version}"

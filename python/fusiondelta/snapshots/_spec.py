@@ -37,9 +37,10 @@ class SnapshotSpec:
     @classmethod
     def version(cls, number: int) -> SnapshotSpec:
         """Exactly this version."""
-        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-            raise ConfigurationError(f"a version is an int from 0, not {number!r}")
-        return cls(_version=number)
+        given: object = number  # callers without a type checker pass anything
+        if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+            raise ConfigurationError(f"a version is an int from 0, not {given!r}")
+        return cls(_version=given)
 
     @classmethod
     def timestamp(cls, instant: dt.datetime | str) -> SnapshotSpec:

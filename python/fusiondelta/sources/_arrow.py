@@ -26,9 +26,9 @@ _HELD = frozenset(
 class ArrowSource(Source):
     """Arrow data of any library.
 
-    What holds its rows (pyarrow tables and batches, Polars and pandas frames) is used without a copy
-    and may be read any number of times. A stream is read as the query asks for rows, once: a query
-    that needs it twice gets `StreamConsumedError`.
+    What holds its rows (pyarrow tables and batches, Polars and pandas frames) is used without a
+    copy and may be read any number of times. A stream is read as the query asks for rows, once: a
+    query that needs it twice gets `StreamConsumedError`.
 
     Args:
         data: Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__``.
@@ -37,8 +37,8 @@ class ArrowSource(Source):
     def __init__(self, data: Any) -> None:
         if not (hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")):
             raise SourceError(
-                f"{type(data).__module__}.{type(data).__name__} gives no Arrow data: it has neither "
-                "__arrow_c_stream__ nor __arrow_c_array__"
+                f"{type(data).__module__}.{type(data).__name__} gives no Arrow data: it has "
+                "neither __arrow_c_stream__ nor __arrow_c_array__"
             )
         self.data = data
 

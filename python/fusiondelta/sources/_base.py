@@ -18,7 +18,7 @@ class Source(ABC):
 
         Args:
             alias: Name in the query, for messages.
-            resolution: What sources are resolved with: the engine, the query's counters, its limits.
+            resolution: What sources are resolved with: engine, counters and limits of the query.
 
         Raises:
             SourceError: It cannot be read.

@@ -28,9 +28,9 @@ def as_source(value: Any, *, name: str) -> Source:
     """The source that a value stands for.
 
     Args:
-        value: A `Source`; text or a path (a Delta table where there is a ``_delta_log``, else files by
-            their suffix, else a Delta table); a `deltalake.DeltaTable` (pinned at its version); any
-            Arrow producer; any DataFusion table provider; a `QueryResult`.
+        value: A `Source`; text or a path (a Delta table where there is a ``_delta_log``, else files
+            by their suffix, else a Delta table); a `deltalake.DeltaTable` (pinned at its version);
+            any Arrow producer; any DataFusion table provider; a `QueryResult`.
         name: Alias, for messages.
 
     Raises:

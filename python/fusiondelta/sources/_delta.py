@@ -32,8 +32,8 @@ class _Open:
 class DeltaSource(Source):
     """A Delta table, at its newest version or at an exact one.
 
-    Made by hand it is resolved by each query that reads it. `FusionDeltaEngine.open_delta` gives one
-    that is pinned: it keeps its version and knows its schema, files and history.
+    Made by hand it is resolved by each query that reads it. `FusionDeltaEngine.open_delta` gives
+    one that is pinned: it keeps its version and knows its schema, files and history.
 
     Args:
         uri: Location of the table.
@@ -152,7 +152,7 @@ class DeltaSource(Source):
             limit: Most commits to give; all that the log still has where None.
         """
         table = self._table()
-        assert self._open is not None
+        assert self._open is not None  # noqa: S101 - or _table() has raised
         io = self._open.engine.new_io()
         history: list[dict[str, Any]] = json.loads(table.history_json(io, limit))
         return history

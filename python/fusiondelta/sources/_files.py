@@ -45,8 +45,8 @@ class _FileSource(Source):
         extension: str | None = None,
         compression: str | None = None,
     ) -> None:
-        single = isinstance(paths, (str, os.PathLike))
-        self.paths: tuple[str, ...] = tuple(os.fspath(p) for p in ([paths] if single else paths))  # type: ignore[list-item, arg-type]
+        several = (paths,) if isinstance(paths, str | os.PathLike) else paths
+        self.paths: tuple[str, ...] = tuple(os.fspath(p) for p in several)
         if not self.paths:
             raise ConfigurationError(f"{type(self).__name__} needs at least one path")
         self.schema = schema
@@ -91,7 +91,7 @@ class ParquetSource(_FileSource):
     Args:
         paths: A file, a folder, or several of them; local paths or URIs.
         schema: Arrow schema to read as; inferred from the footers where None.
-        partition_columns: Hive-style partition columns (``key=value`` folders) with their Arrow types.
+        partition_columns: Hive-style partition columns (``key=value`` folders) with their types.
         extension: Ending of the file names within folders; ``.parquet`` where None.
     """
 

@@ -14,8 +14,8 @@ def as_reader(data: Any) -> pa.RecordBatchReader:
     """Any Arrow producer as a reader; nothing is copied or collected.
 
     Args:
-        data: Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__`` (pyarrow, Polars, DuckDB,
-            pandas from 2.2, a `QueryResult`), or a `pyarrow.dataset.Scanner` or `Dataset`.
+        data: Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__`` (pyarrow, Polars,
+            DuckDB, pandas from 2.2, a `QueryResult`), or a `pyarrow.dataset.Scanner` or `Dataset`.
 
     Raises:
         SourceError: It gives no Arrow data.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,9 @@ def as_input(data: Any, *, schema: Any = None) -> WriteInput:
     """The input of a write.
 
     Args:
-        data: A `QueryResult`, an Arrow stream or array producer, a pandas or Polars frame, an iterator
-            of record batches (with ``schema``), or a callable without arguments that gives one of these.
+        data: A `QueryResult`, an Arrow stream or array producer, a pandas or Polars frame, an
+            iterator of record batches (with ``schema``), or a callable without arguments that gives
+            one of these.
         schema: Arrow schema of an iterator's batches.
 
     Raises:
@@ -70,5 +71,4 @@ def _batches(batches: Iterator[Any], schema: Any) -> Any:
             "an iterator of record batches needs schema=, the Arrow schema of its batches"
         )
     schema = pa.schema(schema)
-    made: Callable[[], Iterator[pa.RecordBatch]] = lambda: (pa.record_batch(b) for b in batches)
-    return pa.RecordBatchReader.from_batches(schema, made())
+    return pa.RecordBatchReader.from_batches(schema, (pa.record_batch(b) for b in batches))

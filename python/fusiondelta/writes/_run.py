@@ -70,8 +70,11 @@ class TableWriter:
             uri=self.resolution.canonical(os.fspath(uri)),
             mode=mode,
             schema_mode=schema_mode,
-            partition_by=[partition_by] if isinstance(partition_by, str) else
-            None if partition_by is None else list(partition_by),
+            partition_by=[partition_by]
+            if isinstance(partition_by, str)
+            else None
+            if partition_by is None
+            else list(partition_by),
             replace_where=replace_where,
             target_file_size=None
             if target_file_size is None
