@@ -130,6 +130,15 @@ class NativeEngine:
         memory_limit: int | None = None,
         timeout: float | None = None,
     ) -> NativeQuery: ...
+    def run_physical_proto(
+        self,
+        plan: bytes,
+        settings: dict[str, str],
+        io: NativeIo,
+        *,
+        memory_limit: int | None = None,
+        timeout: float | None = None,
+    ) -> NativeRows: ...
     def write(
         self,
         spec: object,

@@ -1,4 +1,4 @@
-"""`FusionDeltaEngine`: the one object users hold. It wires the parts, and computes nothing itself."""
+"""`FusionDeltaEngine`: the one object users hold. It wires the parts and has no algorithm."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class FusionDeltaEngine:
 
     Args:
         profile: Resources and settings; `EngineProfile()` fits the machine.
-        storage: How locations are reached: one profile, or profiles by URI prefix (the longest match
-            wins).
+        storage: How locations are reached: one profile, or profiles by URI prefix (the longest
+            match wins).
         pool_size: Queries at once, over the profile's.
 
     Raises:

@@ -6,5 +6,6 @@
 pub mod cache;
 pub mod describe;
 pub mod log;
+pub mod node;
 pub mod provider;
 pub mod write;

@@ -17,6 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 
 use super::cache::Pinned;
+use super::node::{DeltaNode, ScanSpec};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
 
@@ -81,7 +82,15 @@ impl TableProvider for DeltaProvider {
             &self.scan
         };
         if session.as_any().is::<SessionState>() {
-            return scan.scan(session, projection, filters, limit).await;
+            let input = scan.scan(session, projection, filters, limit).await?;
+            let spec = ScanSpec {
+                uri: self.pinned.url.to_string(),
+                version: self.pinned.version,
+                projection: projection.cloned(),
+                filters: filters.to_vec(),
+                limit,
+            };
+            return Ok(Arc::new(DeltaNode::new(Arc::new(spec), input)));
         }
         // A plain context scans us over FFI (the fallback way): its own environment has none of our
         // stores, so the scan is planned in the engine's.

@@ -4,5 +4,6 @@
 pub mod codec;
 pub mod engine;
 pub mod memory;
+pub mod proto;
 pub mod query;
 pub mod stream;

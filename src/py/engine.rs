@@ -23,7 +23,7 @@ use super::arrow::NativeBatch;
 use super::capsules;
 use super::config::{PyEngineConfig, deadline, seconds};
 use super::io::NativeIo;
-use super::query::{NativeCodec, NativeQuery};
+use super::query::{NativeCodec, NativeQuery, NativeRows};
 use super::tables::{NativeDelta, NativeFiles};
 use crate::delta::provider::DeltaProvider;
 use crate::delta::write::{Mode, WriteSpec, Written};
@@ -31,8 +31,9 @@ use crate::delta::{cache, log, write};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::codec::HandleCodec;
 use crate::exec::engine::Engine;
+use crate::exec::proto;
 use crate::exec::query::{Query, QueryContext};
-use crate::exec::stream::Slot;
+use crate::exec::stream::{Rows, Slot, Start};
 use crate::runtime;
 use crate::sources::arrow::StreamTable;
 use crate::sources::files::{self, FileKind, FileOptions};
@@ -416,6 +417,35 @@ impl NativeEngine {
         );
         codec.codec.clear();
         Ok(NativeQuery::new(planned?))
+    }
+
+    /// Rows of a physical plan in protobuf, as `NativeQuery.physical_proto` gives it.
+    #[pyo3(signature = (plan, settings, io, *, memory_limit=None, timeout=None))]
+    fn run_physical_proto(
+        &self,
+        py: Python<'_>,
+        plan: Vec<u8>,
+        settings: HashMap<String, String>,
+        io: &NativeIo,
+        memory_limit: Option<usize>,
+        timeout: Option<f64>,
+    ) -> PyResult<NativeRows> {
+        self.0.check()?;
+        let account = Arc::clone(&io.0);
+        let (env, _) = self.0.query_env(&account, memory_limit);
+        let state = self.0.session(&settings, env)?;
+        let context = state.task_ctx();
+        let engine = Arc::clone(&self.0);
+        let deadline = deadline(timeout);
+        let plan = runtime::run(py, deadline, proto::decode(engine, plan, state, account))?;
+        Ok(NativeRows(Arc::new(Rows::new(Start {
+            engine: Arc::clone(&self.0),
+            plan,
+            context,
+            partition: None,
+            deadline,
+            slot: Slot::default(),
+        }))))
     }
 
     /// Writes the rows of a planned query, or of an Arrow stream, and gives what was committed.

@@ -19,6 +19,7 @@ use super::io::NativeIo;
 use super::tables::NativeTable;
 use crate::error::{NativeError, Result};
 use crate::exec::codec::HandleCodec;
+use crate::exec::proto;
 use crate::exec::query::Query;
 use crate::exec::stream::{Rows, Slot, SlotCell, Start};
 use crate::metrics::metrics_batch;
@@ -164,8 +165,7 @@ impl NativeQuery {
 
     /// The physical plan as protobuf.
     fn physical_proto<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = datafusion_proto::bytes::physical_plan_to_bytes(Arc::clone(&self.query.plan))
-            .map_err(NativeError::from)?;
+        let bytes = proto::encode(Arc::clone(&self.query.plan))?;
         Ok(PyBytes::new(py, &bytes))
     }
 }

@@ -1,7 +1,7 @@
 """The one spelling of a local location.
 
-Percent-encodes what the ``file`` URLs of the WHATWG (Rust's ``url`` crate) do, so that the native
-side reads back the very same text.
+Percent-encodes at least what the ``file`` URLs of the WHATWG (Rust's ``url`` crate) do, so that the
+native side reads back the very same text.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ _FILE = re.compile(r"file:/+", re.IGNORECASE)
 _CRIPPLED = re.compile(r"(s3a?|gs|gcs|az|adl|abfss?|https?|hdfs|memory):/(?!/)", re.IGNORECASE)
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "adl", "azure", "abfs", "abfss"})
 _NAME = re.compile(r"[A-Za-z0-9._-]*")
-#: Characters besides letters and digits that such a URL leaves as they are.
-_PLAIN = "/!$&'()*+,:;=@[]^|"
-#: The parser of such URLs reads a first segment like "C|" as a drive.
-_DRIVE = re.compile(r"/[A-Za-z]\|(?=/|$)")
+#: Characters besides letters and digits that are left as they are. Such a URL would leave "[]^|" too,
+#: but delta-rs makes a host name of the path, where they may not be, and "/C|" would be a drive.
+_PLAIN = "/!$&'()*+,:;=@"
 
 
 def scheme_of(uri: str | os.PathLike[str]) -> str:
@@ -135,10 +134,7 @@ def _text(uri: str | os.PathLike[str]) -> str:
 
 
 def _encode(path: str) -> str:
-    text = quote_from_bytes(os.fsencode(path), safe=_PLAIN)
-    if _DRIVE.match("/" + text):
-        text = text.replace("|", "%7C", 1)
-    return text
+    return quote_from_bytes(os.fsencode(path), safe=_PLAIN)
 
 
 def _decode(path: str) -> str:

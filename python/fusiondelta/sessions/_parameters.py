@@ -33,7 +33,7 @@ def bind(
         given: dict[str, Any] = {}
     elif isinstance(values, Mapping):
         given = {str(name).removeprefix("$"): value for name, value in values.items()}
-    elif isinstance(values, Sequence) and not isinstance(values, (str, bytes, bytearray)):
+    elif not isinstance(values, str | bytes | bytearray) and _is_sequence(values):
         given = {str(i): value for i, value in enumerate(values, start=1)}
     else:
         raise ParameterError(
@@ -55,6 +55,10 @@ def bind(
                 details={"parameter": name},
             )
     return {name: _scalar(name, value) for name, value in given.items()}
+
+
+def _is_sequence(values: object) -> bool:
+    return isinstance(values, Sequence)
 
 
 def _scalar(name: str, value: Any) -> Any:

@@ -1,0 +1,273 @@
+//! Physical plans as protobuf and back.
+//!
+//! A Delta scan travels as what it was made from (table, version, projection, filters, limit) and the
+//! number of its partitions; credentials and files never do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use datafusion::catalog::TableProvider;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, exec_datafusion_err, internal_err, not_impl_err};
+use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    ReplaceChildrenOptions,
+};
+use datafusion_proto::bytes::{
+    Serializeable, physical_plan_from_bytes_with_extension_codec,
+    physical_plan_to_bytes_with_extension_codec,
+};
+use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use url::Url;
+
+use crate::delta::cache;
+use crate::delta::node::{DeltaNode, ScanSpec};
+use crate::delta::provider::DeltaProvider;
+use crate::exec::engine::Engine;
+use crate::store::account::IoAccount;
+
+/// A scan on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+struct Wire {
+    uri: String,
+    version: u64,
+    projection: Option<Vec<usize>>,
+    filters: Vec<String>,
+    limit: Option<usize>,
+    fetch: Option<usize>,
+    partitions: usize,
+}
+
+/// Stands for a Delta scan while a plan is encoded: the scan's own children must not be.
+#[derive(Debug)]
+struct Leaf {
+    spec: Arc<ScanSpec>,
+    fetch: Option<usize>,
+    properties: Arc<PlanProperties>,
+}
+
+impl DisplayAs for Leaf {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeltaSnapshotExec")
+    }
+}
+
+impl ExecutionPlan for Leaf {
+    fn name(&self) -> &'static str {
+        "DeltaSnapshotExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        internal_err!("a plan made for encoding does not run")
+    }
+}
+
+/// The plan as bytes.
+///
+/// # Errors
+/// `query` naming the operator that has no protobuf form.
+pub fn encode(plan: Arc<dyn ExecutionPlan>) -> crate::error::Result<Vec<u8>> {
+    let plan = plan.transform_down(|node| {
+        let Some(scan) = node.downcast_ref::<DeltaNode>() else {
+            return Ok(Transformed::no(node));
+        };
+        let leaf = Leaf {
+            spec: Arc::clone(&scan.spec),
+            fetch: scan.fetch(),
+            properties: Arc::clone(scan.properties()),
+        };
+        Ok(Transformed::new(
+            Arc::new(leaf) as _,
+            true,
+            TreeNodeRecursion::Jump,
+        ))
+    })?;
+    let bytes = physical_plan_to_bytes_with_extension_codec(plan.data, &EncodingCodec)?;
+    Ok(bytes.to_vec())
+}
+
+#[derive(Debug)]
+struct EncodingCodec;
+
+impl PhysicalExtensionCodec for EncodingCodec {
+    fn try_decode(
+        &self,
+        _: &[u8],
+        _: &[Arc<dyn ExecutionPlan>],
+        _: &TaskContext,
+        _: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        not_impl_err!("this codec encodes")
+    }
+
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        buf: &mut Vec<u8>,
+        _: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        let Some(leaf) = node.downcast_ref::<Leaf>() else {
+            return not_impl_err!("{} has no protobuf form", node.name());
+        };
+        let filters = leaf
+            .spec
+            .filters
+            .iter()
+            .map(|f| Ok(STANDARD.encode(f.to_bytes()?)))
+            .collect::<Result<_>>()?;
+        let wire = Wire {
+            uri: leaf.spec.uri.clone(),
+            version: leaf.spec.version,
+            projection: leaf.spec.projection.clone(),
+            filters,
+            limit: leaf.spec.limit,
+            fetch: leaf.fetch,
+            partitions: leaf.properties.output_partitioning().partition_count(),
+        };
+        serde_json::to_writer(buf, &wire).map_err(|e| exec_datafusion_err!("{e}"))
+    }
+}
+
+/// A plan from bytes, its Delta scans made anew in `engine`.
+pub async fn decode(
+    engine: Arc<Engine>,
+    bytes: Vec<u8>,
+    state: SessionState,
+    account: Arc<IoAccount>,
+) -> crate::error::Result<Arc<dyn ExecutionPlan>> {
+    let codec = DecodingCodec {
+        engine,
+        state: state.clone(),
+        account,
+    };
+    // Decoding is synchronous and opens tables, so it has to be on a thread that may block.
+    let plan = tokio::task::block_in_place(|| {
+        physical_plan_from_bytes_with_extension_codec(&bytes, state.task_ctx().as_ref(), &codec)
+    })?;
+    Ok(plan)
+}
+
+struct DecodingCodec {
+    engine: Arc<Engine>,
+    state: SessionState,
+    account: Arc<IoAccount>,
+}
+
+impl fmt::Debug for DecodingCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DecodingCodec")
+    }
+}
+
+impl PhysicalExtensionCodec for DecodingCodec {
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        _: &[Arc<dyn ExecutionPlan>],
+        context: &TaskContext,
+        _: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let wire: Wire = serde_json::from_slice(buf)
+            .map_err(|e| exec_datafusion_err!("a scan in the plan is malformed: {e}"))?;
+        let filters = wire
+            .filters
+            .iter()
+            .map(|text| {
+                let bytes = STANDARD
+                    .decode(text)
+                    .map_err(|e| exec_datafusion_err!("a filter in the plan is malformed: {e}"))?;
+                Expr::from_bytes_with_ctx(&bytes, context)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let url = Url::parse(&wire.uri)
+            .map_err(|e| exec_datafusion_err!("{:?} is not a location: {e}", wire.uri))?;
+        let scan = Handle::current().block_on(async {
+            let pinned =
+                cache::open_version(&self.engine, &url, wire.version, &self.account).await?;
+            let provider = DeltaProvider::new(Arc::clone(&self.engine), pinned)?;
+            provider
+                .scan(&self.state, wire.projection.as_ref(), &filters, wire.limit)
+                .await
+        })?;
+        let scan = match wire.fetch {
+            Some(_) => scan.with_fetch(wire.fetch).unwrap_or(scan),
+            None => scan,
+        };
+        same_partitions(scan, wire.partitions, self.state.config_options())
+    }
+
+    fn try_encode(
+        &self,
+        _: Arc<dyn ExecutionPlan>,
+        _: &mut Vec<u8>,
+        _: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        not_impl_err!("this codec decodes")
+    }
+}
+
+/// Operators above count on the number of partitions that the plan was made with.
+fn same_partitions(
+    scan: Arc<dyn ExecutionPlan>,
+    wanted: usize,
+    config: &ConfigOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    use datafusion::physical_expr::Partitioning;
+    use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+    use datafusion::physical_plan::repartition::RepartitionExec;
+
+    let count = |plan: &Arc<dyn ExecutionPlan>| plan.output_partitioning().partition_count();
+    if count(&scan) == wanted {
+        return Ok(scan);
+    }
+    let split = scan.repartitioned(wanted, config)?.unwrap_or(scan);
+    if count(&split) == wanted {
+        return Ok(split);
+    }
+    if wanted == 1 {
+        return Ok(Arc::new(CoalescePartitionsExec::new(split)));
+    }
+    Ok(Arc::new(RepartitionExec::try_new(
+        split,
+        Partitioning::RoundRobinBatch(wanted),
+    )?))
+}
