@@ -22,9 +22,6 @@ mod store;
 
 use pyo3::prelude::*;
 
-// Many small, short-lived allocations from many threads: measured as much as query plans.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[pymodule]
 mod _native {

@@ -47,7 +47,7 @@ pub struct WriteSpec {
     pub partition_by: Option<Vec<String>>,
     pub replace_where: Option<String>,
     pub target_file_size: Option<u64>,
-    pub writer_properties: Option<WriterProperties>,
+    pub writer_properties: WriterProperties,
     pub properties: HashMap<String, Option<String>>,
     pub metadata: HashMap<String, String>,
     pub commit_id: String,
@@ -233,6 +233,7 @@ async fn build(
         })
         .with_input_plan(input)
         .with_session_state(Arc::new(state))
+        .with_writer_properties(spec.writer_properties.clone())
         .with_commit_properties(commit);
     if let Some(mode) = spec.schema_mode {
         builder = builder.with_schema_mode(mode);
@@ -245,9 +246,6 @@ async fn build(
     }
     if let Some(bytes) = spec.target_file_size {
         builder = builder.with_target_file_size(NonZeroU64::new(bytes));
-    }
-    if let Some(properties) = &spec.writer_properties {
-        builder = builder.with_writer_properties(properties.clone());
     }
     if existing.is_none() && !spec.properties.is_empty() {
         builder = builder.with_configuration(

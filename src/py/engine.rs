@@ -77,7 +77,7 @@ pub struct PyWriteSpec {
     query_id: String,
 }
 
-#[derive(FromPyObject)]
+#[derive(Default, FromPyObject)]
 pub struct PyWriterProperties {
     compression: Option<String>,
     compression_level: Option<i32>,
@@ -87,6 +87,11 @@ pub struct PyWriterProperties {
     statistics: Option<String>,
     bloom_filter_columns: Vec<String>,
 }
+
+/// Rows of a row group. A reader and a writer hold one for each partition they work on, so a million
+/// (the crate's default) costs hundreds of megabytes where tables are wide; and a file with one row
+/// group is one core's work.
+const DEFAULT_ROW_GROUP_ROWS: usize = 128 * 1024;
 
 fn url(uri: &str) -> Result<Url> {
     Url::parse(uri).map_err(|e| {
@@ -191,7 +196,7 @@ fn writer_properties(properties: PyWriterProperties) -> Result<WriterProperties>
         bloom_filter_columns,
     } = properties;
     let mut builder = WriterProperties::builder();
-    let text = match (compression.as_deref().unwrap_or("zstd"), compression_level) {
+    let text = match (compression.as_deref().unwrap_or("snappy"), compression_level) {
         (name, Some(level)) => format!("{}({level})", name.to_uppercase()),
         ("zstd", None) => "ZSTD(3)".to_owned(),
         ("gzip", None) => "GZIP(6)".to_owned(),
@@ -205,9 +210,8 @@ fn writer_properties(properties: PyWriterProperties) -> Result<WriterProperties>
         )
     })?;
     builder = builder.set_compression(compression);
-    if let Some(rows) = max_row_group_rows {
-        builder = builder.set_max_row_group_row_count(Some(rows));
-    }
+    builder = builder
+        .set_max_row_group_row_count(Some(max_row_group_rows.unwrap_or(DEFAULT_ROW_GROUP_ROWS)));
     if let Some(bytes) = data_page_bytes {
         builder = builder.set_data_page_size_limit(bytes);
     }
@@ -263,7 +267,7 @@ fn write_spec(spec: PyWriteSpec) -> Result<WriteSpec> {
         partition_by,
         replace_where,
         target_file_size,
-        writer_properties: writer.map(writer_properties).transpose()?,
+        writer_properties: writer_properties(writer.unwrap_or_default())?,
         properties: properties.into_iter().map(|(k, v)| (k, Some(v))).collect(),
         metadata,
         commit_id,

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "python" / "fusiondelta"
 
-#: Parts of the package from the bottom up; a part may import what stands in lower layers, and itself.
+#: Parts of the package from the bottom up; each may import itself and what stands in lower layers.
 LAYERS = [
     {"_native", "_ids", "errors", "typing"},
     {"profiles"},

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = ROOT / "tests" / "contracts" / "stubtest_allowlist.txt"
 STUB = ROOT / "python" / "fusiondelta" / "_native.pyi"

@@ -74,7 +74,7 @@ def test_all_is_what_there_is():
 
 
 def test_the_surface_is_the_golden_one():
-    # A name more or less is a change users see: change the file by hand, and the change log with it.
+    # A name more or less is a change users see: change the file by hand, and the change log too.
     assert GOLDEN.read_text("utf-8").split() == fusiondelta.__all__
 
 

@@ -33,9 +33,11 @@ def problems(name: str, text: str) -> list[str]:
         found.append(f"{name} names pyo3")
     if UNSAFE.search(text) and name not in MAY_BE_UNSAFE:
         found.append(f"{name} is unsafe")
-    for options in PYCLASS.findall(text):
-        if "frozen" not in re.split(r"\W+", options):
-            found.append(f"{name} has a pyclass that is not frozen")
+    found += [
+        f"{name} has a pyclass that is not frozen"
+        for options in PYCLASS.findall(text)
+        if "frozen" not in re.split(r"\W+", options)
+    ]
     if re.search(r"\.unwrap\(\)", text):
         found.append(f"{name} unwraps")
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fusiondelta import FusionDeltaEngine
+from tests.integration.feeds import Feed
 
 
 @pytest.fixture
@@ -20,3 +21,17 @@ def engine() -> Iterator[FusionDeltaEngine]:
 def uri(tmp_path: Path) -> str:
     """Where a test may make a table."""
     return str(tmp_path / "table")
+
+
+@pytest.fixture
+def feed() -> Iterator[Callable[..., Feed]]:
+    """Makes feeds, and lets those that wait go on in the end, so that no thread is left behind."""
+    made: list[Feed] = []
+
+    def make(*args: object, **kwargs: object) -> Feed:
+        made.append(Feed(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.released.set()

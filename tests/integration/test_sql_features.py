@@ -324,10 +324,9 @@ QUERIES: dict[str, list[str]] = {
 }  # fmt: skip
 
 # Query → why it cannot cross. An entry that runs natively is a failure: remove it.
-FALLS_BACK: dict[str, str] = {
-    sql: "the rows describe the context that planned the query"
-    for sql in QUERIES["information_schema"][2:4]
-}
+FALLS_BACK: dict[str, str] = dict.fromkeys(
+    QUERIES["information_schema"][2:4], "the rows describe the context that planned the query"
+)
 
 CASES = [
     pytest.param(sql, id=f"{group}-{n}")

@@ -20,8 +20,8 @@ _FILE = re.compile(r"file:/+", re.IGNORECASE)
 _CRIPPLED = re.compile(r"(s3a?|gs|gcs|az|adl|abfss?|https?|hdfs|memory):/(?!/)", re.IGNORECASE)
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "adl", "azure", "abfs", "abfss"})
 _NAME = re.compile(r"[A-Za-z0-9._-]*")
-#: Characters besides letters and digits that are left as they are. Such a URL would leave "[]^|" too,
-#: but delta-rs makes a host name of the path, where they may not be, and "/C|" would be a drive.
+#: Characters besides letters and digits that are left as they are. Such a URL would leave "[]^|"
+#: too, but delta-rs makes a host name of the path, where they may not be, and "/C|" is a drive.
 _PLAIN = "/!$&'()*+,:;=@"
 
 

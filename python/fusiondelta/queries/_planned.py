@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fusiondelta._native import NativeIo, NativeQuery, NativeTable
-    from fusiondelta.sessions import Lease
 
 
 class Planned:
@@ -27,8 +26,8 @@ class Planned:
     Args:
         native: The native plan, or None for the fallback way.
         frame: The DataFrame, for the fallback way.
-        lease: The context that executes it, for the fallback way.
         fallback_reason: Why it goes that way.
+        check: Raises where the engine is closed, or of another process.
         keep: What has to live as long as the query.
     """
 
@@ -47,9 +46,9 @@ class Planned:
         tags: Mapping[str, str],
         native: NativeQuery | None,
         frame: Any = None,
-        lease: Lease | None = None,
         fallback_reason: str | None = None,
         translate: Callable[[BaseException], FusionDeltaError],
+        check: Callable[[], None],
         keep: tuple[Any, ...] = (),
     ) -> None:
         self.run_id = run_id
@@ -66,9 +65,9 @@ class Planned:
         self._parameters = parameters
         self._io = io
         self._frame = frame
-        self._lease = lease
         self._fallback_reason = fallback_reason
         self._translate = translate
+        self._check = check
         self._keep = keep
         self._lock = threading.Lock()
         self._bundle: PlanBundle | None = None
@@ -94,6 +93,7 @@ class Planned:
 
     def rows(self, partition: int | None) -> Rows:
         """Rows of one partition or of all."""
+        self._check()
         if self.native is not None:
             return ExtensionRows(self.native.rows(partition), self._ended)
         return ContextRows(self._frame, self.schema, self._translate, self._ended)
@@ -114,17 +114,10 @@ class Planned:
                 self.status = "failed"
                 kind = error.kind.value if isinstance(error, FusionDeltaError) else ""
                 self.error = {"class": type(error).__name__, "kind": kind}
-        self._give_back()
 
     def release(self, error: BaseException) -> None:
-        """Give the context back; an unread query is cancelled."""
+        """Note the end; an unread query is cancelled."""
         self._ended(error)
-        self._give_back()
-
-    def _give_back(self) -> None:
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            lease.release()
 
     def io(self) -> QueryIo:
         """Requests so far."""

@@ -119,7 +119,12 @@ class QueryResult:
                     error: BaseException | None,
                     future: asyncio.Future[Any] = future,
                 ) -> None:
-                    loop.call_soon_threadsafe(settle, future, batch, error)
+                    try:
+                        loop.call_soon_threadsafe(settle, future, batch, error)
+                    except RuntimeError:
+                        # A cancelled task does not wait for this, and its loop may be gone by now.
+                        if not loop.is_closed():
+                            raise
 
                 rows.next_async(arrived)
                 batch = await future

@@ -226,13 +226,14 @@ class QueryRunner:
             tags=dict(spec.tags or {}),
             native=native,
             frame=None if native is not None else frame,
-            lease=None if native is not None else lease,
             fallback_reason=None if native is not None else reason,
             translate=typed,
+            check=self.native.check,
             keep=tuple(resolved),
         )
-        if native is not None:
-            lease.release()
+        # What goes the fallback way keeps its context, which nobody else gets, but not the place:
+        # an unread result holds none, or a query over it would wait for itself.
+        lease.release()
         return QueryResult(planned, self.limits)
 
     def _cross(

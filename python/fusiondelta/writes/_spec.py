@@ -26,9 +26,9 @@ class WriterProperties:
     """How Parquet files are written.
 
     Attributes:
-        compression: Codec of all columns; zstd where None.
+        compression: Codec of all columns; snappy where None.
         compression_level: Level of the codec, where it has levels.
-        max_row_group_rows: Most rows of a row group; the writer's default (1,048,576) where None.
+        max_row_group_rows: Most rows of a row group; 131,072 where None.
         data_page_bytes: Bytes of a data page, about.
         dictionary: Whether dictionary encoding is tried; the writer's default (yes) where None.
         statistics: ``none``, ``chunk`` or ``page``; the writer's default (page) where None.

@@ -1,0 +1,93 @@
+"""Memory is bounded by the limit, not by the table: streams and writes of ten times the limit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+MIB = 2**20
+LIMIT = 256 * MIB
+ALLOWED = LIMIT + 300 * MIB
+
+# Run in a child of its own: the peak of a process says nothing once other tests have run in it.
+CHILD = """
+import json, resource, sys
+import numpy as np
+import pyarrow as pa
+import fusiondelta
+
+what, source, target, limit = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+rows, columns = 65_536, 8
+schema = pa.schema([(f"c{i}", pa.int64()) for i in range(columns)])
+batches = 10 * limit // (rows * columns * 8)
+
+
+def generated():
+    random = np.random.default_rng(1)
+    for _ in range(batches):
+        values = [pa.array(random.integers(0, 2**62, rows)) for _ in range(columns)]
+        yield pa.record_batch(values, schema=schema)
+
+
+profile = fusiondelta.EngineProfile(memory_limit=limit, target_partitions=2)
+with fusiondelta.FusionDeltaEngine(profile) as engine:
+    if what == "ingest":
+        done = engine.write_delta(source, generated(), schema=schema).rows_written
+    elif what == "read":
+        with engine.query("select * from t", sources={"t": source}) as result:
+            done = sum(batch.num_rows for batch in result.reader())
+    elif what == "copy":
+        result = engine.query("select * from t where c0 >= 0", sources={"t": source})
+        done = engine.write_delta(target, result).rows_written
+    elif what == "sort":
+        with engine.query("select * from t order by c0", sources={"t": source}) as result:
+            done = sum(batch.num_rows for batch in result.reader())
+            spilled = result.metrics()
+            names = spilled.column("metric_name").to_pylist()
+            values = spilled.column("metric_value").to_pylist()
+            assert any(n == "spill_count" and v > 0 for n, v in zip(names, values)), "no spill"
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"rows": done, "expected": batches * rows, "peak": peak}))
+"""
+
+
+def run(what: str, source: Path, target: Path) -> dict[str, int]:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, what, str(source), str(target), str(LIMIT)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, int] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def big() -> Iterator[tuple[Path, dict[str, int]]]:
+    # Gigabytes, which the folders that pytest keeps are not for.
+    with tempfile.TemporaryDirectory(prefix="fusiondelta-memory-") as folder:
+        table = Path(folder) / "big"
+        yield table, run("ingest", table, table)
+
+
+def within(answer: dict[str, int]) -> None:
+    assert answer["rows"] == answer["expected"] > 0
+    assert answer["peak"] <= ALLOWED, f"{answer['peak'] / MIB:.0f} MiB of {ALLOWED / MIB:.0f}"
+
+
+def test_writing_a_generator(big: tuple[Path, dict[str, int]]) -> None:
+    within(big[1])
+
+
+@pytest.mark.parametrize("what", ["read", "copy", "sort"])
+def test_streaming(big: tuple[Path, dict[str, int]], what: str) -> None:
+    within(run(what, big[0], big[0].parent / "copy"))
