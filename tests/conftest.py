@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import re
+import reprlib
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -62,9 +63,15 @@ def _remembering(query: Callable[..., Any]) -> Callable[..., Any]:
 
 def _short(options: dict[str, Any]) -> str:
     try:
-        return repr(options)[:2000]
+        sources = options.get("sources") or {}
+        kinds = {name: _location(value) for name, value in sources.items()}
+        return reprlib.repr({**options, "sources": kinds})
     except Exception as error:
         return f"not shown: {error}"
+
+
+def _location(source: Any) -> str:
+    return source if isinstance(source, str) else type(source).__name__
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset
 import pytest
 from datafusion import Accumulator, udaf, udf, udwf
 from datafusion.user_defined import WindowEvaluator
@@ -127,6 +129,26 @@ def test_a_result_inside_queries_and_writes_shares_the_slot(one, uri, query):
     read = one.query("SELECT count(*) AS n FROM t", sources={"t": uri})
     assert one.query("SELECT n FROM r", sources={"r": read}).to_pylist() == [{"n": 4}]
     assert idle(one)
+
+
+def foreign(engine, name):
+    """A query over a table that is not ours, which has to ask its context when it is planned."""
+    if name == "dataset":
+        table = pa.table({"n": pa.array([1, 2, 3], pa.int64())})
+        return engine.query("SELECT n FROM t", sources={"t": pa.dataset.dataset(table)})
+    return engine.query("SELECT value AS n FROM generate_series(1, 3)")
+
+
+@pytest.mark.parametrize("name", ["dataset", "table function"])
+def test_foreign_tables_inside_results_inside_queries_and_writes(one, uri, name):
+    inner = foreign(one, name)
+    outer = one.query("SELECT sum(n) AS s FROM r", sources={"r": inner})
+    del inner
+    gc.collect()
+    assert outer.to_pylist() == [{"s": 6}]
+    assert one.write_delta(uri, foreign(one, name)).rows_written == 3
+    nested = one.query("SELECT n FROM r", sources={"r": foreign(one, name)})
+    assert one.write_delta(uri, nested).rows_written == 3
 
 
 def test_a_table_is_rewritten_from_itself(one, uri):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from fusiondelta.queries._guards import guarded
 from fusiondelta.queries._planned import Planned
 from fusiondelta.queries._rows import Rows, pulled
 from fusiondelta.snapshots import SnapshotKey
-from fusiondelta.sources import Source
+from fusiondelta.sources import Resolution, Resolved, Source
 from fusiondelta.sources._arrow import ProviderSource
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class QueryResult:
         table = self._planned.as_table()
         if table is not None:
             self._take(list)
-            return ProviderSource(table)
+            return _ResultSource(table, self._planned)
         from fusiondelta.sources import ArrowSource
 
         return ArrowSource(self.reader())
@@ -308,3 +309,14 @@ class QueryResult:
     def __repr__(self) -> str:
         keys = ", ".join(f"{a}={k}" for a, k in self.snapshots_by_alias.items())
         return f"<QueryResult {self.query_id} {self._planned.status}{': ' + keys if keys else ''}>"
+
+
+class _ResultSource(ProviderSource):
+    """The plan of a result, which has to outlive whatever is planned over it."""
+
+    def __init__(self, table: Any, planned: Planned) -> None:
+        super().__init__(table)
+        self._planned = planned
+
+    def resolve(self, alias: str, resolution: Resolution) -> Resolved:
+        return replace(super().resolve(alias, resolution), keep=(self._planned,))

@@ -229,7 +229,9 @@ class QueryRunner:
             fallback_reason=None if native is not None else reason,
             translate=typed,
             check=self.native.check,
-            keep=tuple(resolved),
+            # Tables of other libraries and table functions ask for their context whenever they are
+            # planned, which a result that another query or a write uses is once more.
+            keep=(*resolved, lease.ctx),
         )
         # What goes the fallback way keeps its context, which nobody else gets, but not the place:
         # an unread result holds none, or a query over it would wait for itself.

@@ -189,13 +189,21 @@ class ContextPool:
         runtime = RuntimeEnvBuilder().with_disk_manager_os()
         if self._memory_limit is not None:
             runtime = runtime.with_fair_spill_pool(self._memory_limit)
-        ctx = SessionContext(SessionConfig(settings), runtime)
+        try:
+            config = SessionConfig(settings)
+        except Exception as error:  # a bare ValueError, of several lines
+            raise ConfigurationError(f"EngineProfile.options: {_one_line(error)}") from error
+        ctx = SessionContext(config, runtime)
         ctx = ctx.with_extensions(_Codecs(codec))
         for rule in _RULES_LEFT_TO_NATIVE:
             ctx.remove_optimizer_rule(rule)
         for function in functions:
             _registrar(function)(ctx, function)
         return Lease(ctx, codec, new_id(), lent, self._give_back)
+
+
+def _one_line(error: BaseException) -> str:
+    return ": ".join(line for line in str(error).splitlines() if line != "caused by")
 
 
 def _registrar(function: Any) -> Callable[[SessionContext, Any], None]:

@@ -68,4 +68,9 @@ def _from_location(text: str) -> Source:
         if suffix in (".jsonl", ".ndjson", ".ipc"):
             return kind(text, extension=suffix)
         return kind(text)
+    if is_local and path.is_file():
+        raise SourceError(
+            f"{text!r} is a file of no known suffix ({', '.join(_SUFFIXES)}); say what it is with "
+            "ParquetSource, CsvSource or JsonSource"
+        )
     return DeltaSource(text)

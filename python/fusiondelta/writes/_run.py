@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 _RESERVED = "fusiondelta."
 
+#: Bytes of finished data files that wait for the store to take them. The writer's own bound is up to
+#: 32 files of a hundred megabytes, and can be told otherwise by this variable alone.
+_UPLOADS_VARIABLE = "DELTARS_MAX_IN_FLIGHT_UPLOAD_BYTES"
+_UPLOAD_BYTES = 128 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class TableWriter:
@@ -87,6 +92,7 @@ class TableWriter:
             query_id=query_id,
         )
         limit = None if timeout is None else parse_duration("timeout", timeout)
+        os.environ.setdefault(_UPLOADS_VARIABLE, str(_UPLOAD_BYTES))
         io = self.native.new_io()
         source = as_input(data, schema=schema)
         try:
