@@ -63,7 +63,7 @@ def fails(error, call):
 
 TYPOS = {
     "a keyword": ("SELCT id FROM t", 1, 1, "SELCT", None),
-    "the end": ("SELECT id FROM", 1, None, "EOF", None),
+    "the end": ("SELECT id\nFROM ", 2, 6, "EOF", None),
     "a parenthesis": ("SELECT (id FROM t", 1, 12, "FROM", None),
     "a quote": ("SELECT 'id FROM t", 1, 8, "nterminated", None),
     "on the third line": ("SELECT id\nFROM t\nWHER id = 1", 3, 6, "id", None),
@@ -136,6 +136,7 @@ def test_a_missing_table(engine, uri):
     assert not Path(uri).exists()
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("version", [3, 99, 2**40])
 def test_a_missing_version_says_which_exist(engine, table, version):
     for call in (

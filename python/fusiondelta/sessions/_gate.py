@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusiondelta.errors import QueryError, ReadOnlyViolationError
+from fusiondelta.errors import QueryError, ReadOnlyViolationError, SqlError
 
 _DONE_BY = {
     "ddl": "creates, alters or drops something",
@@ -32,7 +32,10 @@ def check_statement(sql: str, *, readonly: bool, dialect: str) -> str:
     """
     from fusiondelta._native import statement_kinds
 
-    kinds = statement_kinds(sql, dialect)
+    try:
+        kinds = statement_kinds(sql, dialect)
+    except SqlError as error:
+        raise _placed(error, sql) from None
     if not kinds:
         raise QueryError("the query has no statement")
     if readonly:
@@ -49,3 +52,14 @@ def check_statement(sql: str, *, readonly: bool, dialect: str) -> str:
             details={"statements": str(len(kinds))},
         )
     return kinds[0]
+
+
+def _placed(error: SqlError, sql: str) -> SqlError:
+    """The error with the place of the end of the text, which the parser does not give."""
+    if error.line is not None or not error.message.endswith("found: EOF"):
+        return error
+    line, column = sql.count("\n") + 1, len(sql) - sql.rfind("\n")
+    return SqlError(
+        f"{error.message} at Line: {line}, Column: {column}",
+        details={**error.details, "line": str(line), "column": str(column)},
+    )

@@ -62,10 +62,14 @@ def _is_sequence(values: object) -> bool:
 
 
 def _scalar(name: str, value: Any) -> Any:
+    import datetime as dt
+
     import pyarrow as pa
 
     if isinstance(value, pa.Scalar):
         return value
+    if isinstance(value, dt.time) and value.tzinfo is None:
+        return pa.scalar(value, pa.time64("ns"))  # the type of TIME literals, which is not coerced
     try:
         return pa.scalar(value)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
