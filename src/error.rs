@@ -10,6 +10,7 @@ use std::fmt;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use deltalake::DeltaTableError;
+use deltalake::parquet::errors::ParquetError;
 use deltalake::kernel::transaction::{CommitConflictError, TransactionError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -147,7 +148,9 @@ impl StdError for NativeError {}
 
 /// Text without terminal colours and without a backtrace.
 fn plain(text: &str) -> String {
+    // DataFusion says where its backtrace starts, the kernel puts the frames below the message.
     let text = text.split("\n\nbacktrace:").next().unwrap_or(text);
+    let text = text.split("\n   0: ").next().unwrap_or(text);
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
@@ -211,6 +214,9 @@ fn classify_link(error: &(dyn StdError + 'static)) -> Option<NativeError> {
     if let Some(ArrowError::ExternalError(inner)) = error.downcast_ref::<ArrowError>() {
         return classify(inner.as_ref());
     }
+    if let Some(ParquetError::External(inner)) = error.downcast_ref::<ParquetError>() {
+        return classify(inner.as_ref());
+    }
     if let Some(io) = error.downcast_ref::<std::io::Error>()
         && io.kind() == std::io::ErrorKind::StorageFull
     {
@@ -250,6 +256,7 @@ fn classify_datafusion(error: &DataFusionError) -> Option<NativeError> {
         E::Shared(inner) => classify(inner.as_ref()),
         E::Context(_, inner) | E::Diagnostic(_, inner) => classify(inner.as_ref()),
         E::ArrowError(inner, _) => classify(inner.as_ref()),
+        E::ParquetError(inner) => classify(inner.as_ref()),
         E::ExecutionJoin(inner) if inner.is_panic() => Some(NativeError::new(
             ErrorKind::Internal,
             "the query engine failed unexpectedly while it executed the query",
@@ -342,10 +349,26 @@ fn classify_transaction(error: &TransactionError) -> Option<NativeError> {
     }
 }
 
+/// What upstream wraps in text alone.
+fn classify_text(text: &str) -> Option<ErrorKind> {
+    if text.contains("The used disk space during the spilling process") {
+        Some(ErrorKind::ResourcesExhausted)
+    } else if text.contains("Object Store error: Object at location") && text.contains("not found")
+    {
+        Some(ErrorKind::ObjectNotFound)
+    } else {
+        None
+    }
+}
+
 impl From<DataFusionError> for NativeError {
     fn from(error: DataFusionError) -> Self {
         if let Some(found) = classify(&error) {
             return found;
+        }
+        let text = error.strip_backtrace();
+        if let Some(kind) = classify_text(&text) {
+            return Self::new(kind, text);
         }
         let kind = match error.find_root() {
             DataFusionError::Plan(_)
@@ -355,7 +378,7 @@ impl From<DataFusionError> for NativeError {
             DataFusionError::Internal(_) => ErrorKind::Internal,
             _ => ErrorKind::Execution,
         };
-        Self::new(kind, error.strip_backtrace())
+        Self::new(kind, text)
     }
 }
 

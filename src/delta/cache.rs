@@ -24,6 +24,10 @@ use crate::store::account::IoAccount;
 const SNAPSHOT_BYTES: usize = 64 * 1024;
 const FILE_BYTES: usize = 1024;
 
+/// From here on a version is looked for before it is loaded: the kernel's time and memory for one that
+/// does not exist grow with its number.
+const FAR_VERSION: u64 = 100_000;
+
 /// A table at one version.
 #[derive(Debug)]
 pub struct Pinned {
@@ -189,6 +193,9 @@ pub async fn open_version(
         .get_or_try_init(|| async {
             engine.snapshots.misses.fetch_add(1, Ordering::Relaxed);
             let store = log::log_store(engine, url, account)?;
+            if version >= FAR_VERSION {
+                log::require_version(engine, url, version, account).await?;
+            }
             let loaded = EagerSnapshot::try_new(store.as_ref(), Some(version)).await;
             match loaded {
                 Ok(snapshot) => Ok(Arc::new(pin(url, snapshot))),

@@ -20,14 +20,6 @@ pub fn detail(pinned: &Pinned) -> Result<Value> {
     let snapshot = &pinned.snapshot;
     let metadata = snapshot.metadata();
     let protocol = snapshot.protocol();
-    let names = |features: Option<&[_]>| -> Vec<String> {
-        features
-            .unwrap_or_default()
-            .iter()
-            .map(|f: &deltalake::kernel::TableFeatures| f.to_string())
-            .collect()
-    };
-    let _ = names;
     let log_data = snapshot.log_data();
     let size: i64 = log_data.iter().map(|f| f.size()).sum();
     let rows: Option<usize> = log_data.iter().map(|f| f.num_records()).sum();
@@ -65,16 +57,26 @@ pub async fn history(
     let store = log::log_store(engine, &pinned.url, account)?;
     let mut table = DeltaTable::new(store);
     table.state = Some(DeltaTableState::new(EagerSnapshot::clone(&pinned.snapshot)));
-    let commits: Vec<_> = table.history(limit).try_collect().await?;
-    let mut version = pinned.version + 1;
+    // The crate walks back from the newest commit there is, which may be newer than the pinned one, and
+    // gives no version with an entry.
+    let listing = log::list_from(engine, &pinned.url, pinned.version, account).await?;
+    let newest = listing
+        .commits
+        .keys()
+        .next_back()
+        .copied()
+        .unwrap_or(pinned.version);
+    let newer = usize::try_from(newest - pinned.version).unwrap_or(usize::MAX);
+    let wanted = limit.map(|n| n.saturating_add(newer));
+    let commits: Vec<_> = table.history(wanted).try_collect().await?;
     Ok(commits
         .into_iter()
-        .map(|info| {
-            version = version.saturating_sub(1);
+        .zip((0..=newest).rev())
+        .skip(newer)
+        .take(limit.unwrap_or(usize::MAX))
+        .map(|(info, version)| {
             let mut value = serde_json::to_value(info).unwrap_or(Value::Null);
-            if let Value::Object(map) = &mut value
-                && map.get("version").is_none_or(Value::is_null)
-            {
+            if let Value::Object(map) = &mut value {
                 map.insert("version".to_owned(), json!(version));
             }
             value

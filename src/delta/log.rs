@@ -13,6 +13,7 @@ use url::Url;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
+use crate::store::escaped::EscapedListings;
 
 /// What a listing of `_delta_log` shows.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +61,11 @@ impl LogListing {
 
 /// A log store over the engine's own object store, counting for `account`.
 pub fn log_store(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<LogStoreRef> {
-    let store = engine.stores.counted(url, account)?;
+    let mut store = engine.stores.counted(url, account)?;
+    // The URL escapes a percent sign in the table's own path as %25.
+    if url.path().contains("%25") {
+        store = Arc::new(EscapedListings(store));
+    }
     Ok(logstore_with(store, url, StorageConfig::default())?)
 }
 
@@ -201,6 +206,25 @@ pub async fn not_a_table(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -
         Err(e) => e.message,
     };
     NativeError::new(ErrorKind::Source, message).with("uri", url.as_str())
+}
+
+/// # Errors
+/// `snapshot_not_found` when the log has neither a commit nor a checkpoint of this version.
+pub async fn require_version(
+    engine: &Engine,
+    url: &Url,
+    version: u64,
+    account: &Arc<IoAccount>,
+) -> Result<()> {
+    let listing = list_from(engine, url, version, account).await?;
+    if listing.commits.contains_key(&version) || listing.checkpoints.contains(&version) {
+        return Ok(());
+    }
+    let error = NativeError::new(
+        ErrorKind::SnapshotNotFound,
+        format!("there is no version {version} of {url}"),
+    );
+    Err(explain_missing(engine, url, Some(version), error, account).await)
 }
 
 /// Refines a failure to load a version by what the log really has.

@@ -8,9 +8,10 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType as ArrowType, Schema as ArrowSchema};
+use datafusion::arrow::datatypes::{DataType as ArrowType, Schema as ArrowSchema, TimeUnit};
+use datafusion::common::Column;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use deltalake::DeltaTable;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::CommitProperties;
@@ -121,6 +122,8 @@ pub async fn write(
         ));
     }
     check_partition_columns(&spec, schema)?;
+    let input = in_utc(input)?;
+    let schema = input.schema().as_arrow();
     if let Some(found) = &existing
         && spec.schema_mode.is_none()
     {
@@ -282,6 +285,31 @@ fn check_partition_columns(spec: &WriteSpec, schema: &ArrowSchema) -> Result<()>
     Err(NativeError::new(ErrorKind::SchemaMismatch, message))
 }
 
+/// The plan with every top-level timestamp of another zone as the same instant in UTC, the only zone
+/// Delta has (protocol section "Primitive Types").
+fn in_utc(input: LogicalPlan) -> Result<LogicalPlan> {
+    let utc = ArrowType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let elsewhere = |t: &ArrowType| {
+        matches!(t, ArrowType::Timestamp(_, Some(zone)) if zone.as_ref() != "UTC")
+    };
+    let schema = Arc::clone(input.schema());
+    if !schema.fields().iter().any(|f| elsewhere(f.data_type())) {
+        return Ok(input);
+    }
+    let columns: Vec<_> = schema
+        .iter()
+        .map(|(qualifier, field)| {
+            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+            if elsewhere(field.data_type()) {
+                cast(column, utc.clone()).alias(field.name())
+            } else {
+                column
+            }
+        })
+        .collect();
+    Ok(LogicalPlanBuilder::from(input).project(columns)?.build()?)
+}
+
 /// Refuses data whose columns are not the table's, naming each with both types.
 fn check_schema(existing: &Pinned, data: &ArrowSchema) -> Result<()> {
     let table = existing.snapshot.schema();
@@ -355,7 +383,6 @@ fn same_type(a: &deltalake::kernel::DataType, b: &deltalake::kernel::DataType) -
 /// Arrow encodings of one Delta type made alike: dictionaries are their values, timestamps of any
 /// unit are microseconds (Delta's only unit).
 fn plain_types(schema: &ArrowSchema) -> ArrowSchema {
-    use datafusion::arrow::datatypes::TimeUnit;
     let fields: Vec<_> = schema
         .fields()
         .iter()

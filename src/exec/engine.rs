@@ -148,6 +148,19 @@ impl Engine {
     /// # Errors
     /// `engine_forked` in a child of the process that made the engine, `engine_closed` after close.
     pub fn check(&self) -> Result<()> {
+        self.check_process()?;
+        if self.closing.is_cancelled() {
+            return Err(NativeError::new(
+                ErrorKind::EngineClosed,
+                "the engine is closed",
+            ));
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// `engine_forked` in a child of the process that made the engine.
+    pub fn check_process(&self) -> Result<()> {
         let pid = std::process::id();
         if pid != self.pid {
             return Err(NativeError::new(
@@ -157,12 +170,6 @@ impl Engine {
                      not come along; make a new one here with engine.respawn()",
                     self.pid
                 ),
-            ));
-        }
-        if self.closing.is_cancelled() {
-            return Err(NativeError::new(
-                ErrorKind::EngineClosed,
-                "the engine is closed",
             ));
         }
         Ok(())

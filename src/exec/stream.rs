@@ -19,6 +19,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
+use super::query::Execution;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::runtime::{self, Task};
 
@@ -85,13 +86,15 @@ pub struct Start {
     pub partition: Option<usize>,
     pub deadline: Option<Instant>,
     pub slot: Slot,
+    /// Ends with the last stream; after the plan, which it is about.
+    pub execution: Option<Arc<Execution>>,
 }
 
 /// The reading end.
 pub struct Rows {
     pub schema: SchemaRef,
     pub cancel: CancellationToken,
-    deadline: Option<Instant>,
+    engine: Arc<Engine>,
     state: Mutex<State>,
 }
 
@@ -100,13 +103,9 @@ impl Rows {
         Self {
             schema: start.plan.schema(),
             cancel: start.engine.closing.child_token(),
-            deadline: start.deadline,
+            engine: Arc::clone(&start.engine),
             state: Mutex::new(State::Ready(Box::new(start))),
         }
-    }
-
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
     }
 
     pub fn close(&self) {
@@ -126,6 +125,8 @@ impl Rows {
 
     /// The next batch, or `None` after the last. One reader at a time.
     pub async fn next(&self) -> Result<Option<RecordBatch>> {
+        // A child of a fork has the channel and none of the threads that fill it.
+        self.engine.check_process()?;
         let mut receiver = match self.take()? {
             Some(receiver) => receiver,
             None => return Ok(None),
@@ -248,6 +249,7 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
         Some(partition) => plan.execute(partition, context)?,
         None => execute_stream(plan, context)?,
     };
+    // Dropped in this order: the stream, then the plan and what ends its execution (fields of `start`).
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         if batch.num_rows() == 0 {

@@ -391,8 +391,8 @@ impl NativeEngine {
         Ok(NativeFiles(table))
     }
 
-    /// Plans what `plan.to_bytes(session)` gave, under `settings`.
-    #[pyo3(signature = (session, codec, plan, settings, io, *, memory_limit=None, timeout=None))]
+    /// Plans what `plan.to_bytes(session)` gave, under `settings`; `ids` are those of run and query.
+    #[pyo3(signature = (session, codec, plan, settings, io, ids, *, memory_limit=None, timeout=None))]
     #[allow(clippy::too_many_arguments)]
     fn plan(
         &self,
@@ -402,6 +402,7 @@ impl NativeEngine {
         plan: Vec<u8>,
         settings: HashMap<String, String>,
         io: &NativeIo,
+        ids: (String, String),
         memory_limit: Option<usize>,
         timeout: Option<f64>,
     ) -> PyResult<NativeQuery> {
@@ -417,7 +418,7 @@ impl NativeEngine {
         let planned = runtime::run(
             py,
             context.deadline,
-            Query::from_bytes(engine, plan, decoding, context),
+            Query::from_bytes(engine, plan, decoding, context, ids),
         );
         codec.codec.clear();
         Ok(NativeQuery::new(planned?))
@@ -449,6 +450,7 @@ impl NativeEngine {
             partition: None,
             deadline,
             slot: Slot::default(),
+            execution: None,
         }))))
     }
 

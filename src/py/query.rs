@@ -17,12 +17,11 @@ use super::arrow::{NativeBatch, NativeSchema};
 use super::capsules;
 use super::io::NativeIo;
 use super::tables::NativeTable;
-use crate::error::{NativeError, Result};
+use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::codec::HandleCodec;
 use crate::exec::proto;
-use crate::exec::query::Query;
+use crate::exec::query::{Execution, Query};
 use crate::exec::stream::{Rows, Slot, SlotCell, Start};
-use crate::metrics::metrics_batch;
 use crate::runtime;
 
 /// The codec of one pooled context.
@@ -67,6 +66,7 @@ pub struct NativeQuery {
     query: Arc<Query>,
     /// Held by the streams alone, so that the place is free once the last of them is done.
     slot: Mutex<Weak<SlotCell>>,
+    execution: Mutex<Weak<Execution>>,
 }
 
 impl NativeQuery {
@@ -74,6 +74,7 @@ impl NativeQuery {
         Self {
             query: Arc::new(query),
             slot: Mutex::default(),
+            execution: Mutex::default(),
         }
     }
 
@@ -115,15 +116,28 @@ impl NativeQuery {
 
     /// Rows of all partitions, or of one. The query starts at the first pull.
     #[pyo3(signature = (partition=None))]
-    fn rows(&self, partition: Option<usize>) -> NativeRows {
-        NativeRows(Arc::new(Rows::new(Start {
+    fn rows(&self, partition: Option<usize>) -> PyResult<NativeRows> {
+        let mut held = self.execution.lock();
+        let plan = self.query.running_plan().ok_or_else(|| {
+            NativeError::new(
+                ErrorKind::StreamConsumed,
+                "the query has run to its end and gives no more rows",
+            )
+        })?;
+        // All streams of the query end one execution.
+        let execution = held
+            .upgrade()
+            .unwrap_or_else(|| Arc::new(Execution(Arc::clone(&self.query))));
+        *held = Arc::downgrade(&execution);
+        Ok(NativeRows(Arc::new(Rows::new(Start {
             engine: Arc::clone(&self.query.engine),
-            plan: Arc::clone(&self.query.plan),
+            plan,
             context: self.query.task_context(),
             partition,
             deadline: self.query.context.deadline,
             slot: self.slot(),
-        })))
+            execution: Some(execution),
+        }))))
     }
 
     /// The query as a table of another one, planned together with it.
@@ -144,19 +158,18 @@ impl NativeQuery {
         let query = &self.query;
         out.set_item("logical", query.logical.display_indent().to_string())?;
         out.set_item("optimized", query.optimized.display_indent().to_string())?;
-        out.set_item("physical", query.physical_text(true, false))?;
+        out.set_item("physical", query.physical_text(true))?;
         out.set_item("tree", query.physical_tree())?;
         Ok(out)
     }
 
     /// The physical plan with the metrics gathered so far.
     fn analyzed_text(&self) -> String {
-        self.query.physical_text(false, true)
+        self.query.analyzed_text()
     }
 
-    fn metrics(&self, run_id: &str, query_id: &str) -> PyResult<NativeBatch> {
-        let batch = metrics_batch(self.query.plan.as_ref(), run_id, query_id)?;
-        Ok(NativeBatch(batch))
+    fn metrics(&self) -> PyResult<NativeBatch> {
+        Ok(NativeBatch(self.query.metrics()?))
     }
 
     fn settings(&self) -> Vec<(String, Option<String>)> {
@@ -243,17 +256,16 @@ impl Iterator for CStream {
     fn next(&mut self) -> Option<Self::Item> {
         // The consumer may hold the GIL or not: taking it is a no-op in the first case, and either way
         // it is released while we wait.
-        let next = Python::try_attach(|py| {
-            let next = pull(py, &self.0);
-            if let Err(NativeError {
+        let next = Python::try_attach(|py| match pull(py, &self.0) {
+            Err(NativeError {
                 python: Some(error),
                 ..
-            }) = &next
-                && error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
-            {
+            }) if error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py) => {
+                // Nothing here may run Python code once the interrupt is pending: it would go there.
                 interrupt_again();
+                Err(runtime::cancelled())
             }
-            next
+            next => next,
         });
         match next {
             Some(next) => next

@@ -1,7 +1,7 @@
 //! SQL as text: what kinds of statements it holds, and where a name stands in it.
 
 use datafusion::sql::parser::{DFParserBuilder, Statement as DfStatement};
-use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datafusion::sql::resolve::resolve_table_references;
@@ -22,7 +22,7 @@ fn kind(statement: &DfStatement) -> &'static str {
 
 fn sql_kind(statement: &Statement) -> &'static str {
     match statement {
-        Statement::Query(_) => "query",
+        Statement::Query(query) => query_kind(query),
         Statement::Explain { statement, .. } => sql_kind(statement),
         Statement::ExplainTable { .. }
         | Statement::ShowTables { .. }
@@ -48,6 +48,30 @@ fn sql_kind(statement: &Statement) -> &'static str {
         | Statement::Commit { .. }
         | Statement::Rollback { .. } => "transaction",
         _ => "ddl",
+    }
+}
+
+/// A query that changes nothing, in its body, its operands and its common table expressions.
+fn query_kind(query: &Query) -> &'static str {
+    let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+    let mut kinds = tables
+        .map(|table| query_kind(&table.query))
+        .chain([body_kind(&query.body)]);
+    kinds.find(|kind| *kind != "query").unwrap_or("query")
+}
+
+fn body_kind(body: &SetExpr) -> &'static str {
+    match body {
+        SetExpr::Query(inner) => query_kind(inner),
+        SetExpr::SetOperation { left, right, .. } => match body_kind(left) {
+            "query" => body_kind(right),
+            other => other,
+        },
+        SetExpr::Insert(inner)
+        | SetExpr::Update(inner)
+        | SetExpr::Delete(inner)
+        | SetExpr::Merge(inner) => sql_kind(inner),
+        _ => "query",
     }
 }
 

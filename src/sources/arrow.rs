@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
@@ -28,11 +29,23 @@ pub fn memory_table(
     partitions: usize,
 ) -> Result<MemTable> {
     let partitions = partitions.clamp(1, batches.len().max(1));
+    let schema = without_metadata(&schema);
     let mut spread = vec![Vec::new(); partitions];
     for (i, batch) in batches.into_iter().enumerate() {
-        spread[i % partitions].push(batch);
+        spread[i % partitions].push(under(batch, &schema)?);
     }
     MemTable::try_new(schema, spread)
+}
+
+/// What other libraries note on a schema as a whole (pandas its index) means nothing for a table, and
+/// writers compare schemas with all that is on them.
+fn without_metadata(schema: &SchemaRef) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().clone()))
+}
+
+fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &rows)
 }
 
 type Reader = Box<dyn RecordBatchReader + Send>;
@@ -51,7 +64,7 @@ struct Once {
 
 impl StreamTable {
     pub fn new(name: String, reader: Reader) -> Self {
-        let schema = reader.schema();
+        let schema = without_metadata(&reader.schema());
         Self {
             source: Arc::new(Once {
                 name,
@@ -118,6 +131,7 @@ impl PartitionStream for Once {
         let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), AHEAD);
         let sender = builder.tx();
         let name = self.name.clone();
+        let schema = Arc::clone(&self.schema);
         // A reader may wait on anything, Python included, so it gets a thread that may block.
         builder.spawn_blocking(move || {
             let Some(reader) = taken else {
@@ -131,7 +145,10 @@ impl PartitionStream for Once {
                 .into());
             };
             for batch in reader {
-                if sender.blocking_send(batch.map_err(Into::into)).is_err() {
+                let batch = batch
+                    .and_then(|b| under(b, &schema))
+                    .map_err(Into::into);
+                if sender.blocking_send(batch).is_err() {
                     break;
                 }
             }

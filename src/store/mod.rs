@@ -5,6 +5,7 @@
 
 pub mod account;
 mod counted;
+pub mod escaped;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -130,7 +130,7 @@ class Planned:
         from fusiondelta.account._metrics import fallback_metrics
 
         if self.native is not None:
-            batch = pa.record_batch(self.native.metrics(self.run_id, self.query_id))
+            batch = pa.record_batch(self.native.metrics())
             return pa.Table.from_batches([batch])
         return fallback_metrics()
 

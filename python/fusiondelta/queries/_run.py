@@ -210,12 +210,13 @@ class QueryRunner:
         typed: Callable[[BaseException], FusionDeltaError],
         crosses: bool,
     ) -> QueryResult:
+        query_id = new_id()
         native, reason = None, "the statement is not a query"
         if crosses:
-            native, reason = self._cross(lease, frame, spec, io, clock, typed)
+            native, reason = self._cross(lease, frame, spec, io, clock, typed, (run_id, query_id))
         planned = Planned(
             run_id=run_id,
-            query_id=new_id(),
+            query_id=query_id,
             session_id=lease.session_id,
             sql=spec.sql or None,
             parameters=parameters,
@@ -246,6 +247,7 @@ class QueryRunner:
         io: NativeIo,
         clock: _Clock,
         typed: Callable[[BaseException], FusionDeltaError],
+        ids: tuple[str, str],
     ) -> tuple[NativeQuery | None, str]:
         """The plan inside the extension, or why it has to stay outside."""
         try:
@@ -267,6 +269,7 @@ class QueryRunner:
                 encoded,
                 self._session_settings(lease),
                 io,
+                ids,
                 memory_limit=limit,
                 timeout=clock.left(),
             )

@@ -5,7 +5,7 @@ from fusiondelta.sources._base import Source
 from fusiondelta.sources._coerce import as_source
 from fusiondelta.sources._delta import DeltaSource
 from fusiondelta.sources._files import CsvSource, JsonSource, ParquetSource
-from fusiondelta.sources._reader import as_reader
+from fusiondelta.sources._reader import as_reader, native_reader
 from fusiondelta.sources._resolve import FilePin, Resolution, Resolved
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "Source",
     "as_reader",
     "as_source",
+    "native_reader",
 ]

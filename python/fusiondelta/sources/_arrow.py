@@ -6,7 +6,7 @@ from typing import Any
 
 from fusiondelta.errors import SourceError
 from fusiondelta.sources._base import Source
-from fusiondelta.sources._reader import as_reader
+from fusiondelta.sources._reader import native_reader
 from fusiondelta.sources._resolve import Resolution, Resolved
 
 #: Types that hold their rows and give them any number of times.
@@ -52,7 +52,7 @@ class ArrowSource(Source):
 
         kind = (type(self.data).__module__, type(self.data).__name__)
         held = kind in _HELD
-        reader = as_reader(self.data)
+        reader = native_reader(self.data)
         if held:
             provider = NativeTable.from_batches(reader, resolution.partitions)
         else:

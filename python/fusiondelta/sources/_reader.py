@@ -10,6 +10,45 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+def native_reader(data: Any) -> pa.RecordBatchReader:
+    """`as_reader`, in the form in which the extension may import it.
+
+    The Arrow library in the extension (arrow 59) takes the offset of a struct within a struct twice, so
+    slices of such columns are copied to their own start first.
+    """
+    import pyarrow as pa
+
+    reader = as_reader(data)
+    nested = [i for i, field in enumerate(reader.schema) if _has_struct_in_struct(field.type)]
+    if not nested:
+        return reader
+    return pa.RecordBatchReader.from_batches(
+        reader.schema, (_at_start(batch, nested) for batch in reader)
+    )
+
+
+def _at_start(batch: pa.RecordBatch, columns: list[int]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    arrays = list(batch.columns)
+    for i in columns:
+        if arrays[i].offset:
+            arrays[i] = arrays[i].take(pa.array(range(len(arrays[i])), pa.int64()))
+    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
+
+
+def _has_struct_in_struct(data_type: Any, inside: bool = False) -> bool:
+    import pyarrow as pa
+
+    is_struct = pa.types.is_struct(data_type)
+    if is_struct and inside:
+        return True
+    return any(
+        _has_struct_in_struct(data_type.field(i).type, inside or is_struct)
+        for i in range(data_type.num_fields)
+    )
+
+
 def as_reader(data: Any) -> pa.RecordBatchReader:
     """Any Arrow producer as a reader; nothing is copied or collected.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta.errors import ConfigurationError, SourceError
-from fusiondelta.sources import as_reader
+from fusiondelta.sources import native_reader
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeQuery
@@ -48,19 +48,19 @@ def as_input(data: Any, *, schema: Any = None) -> WriteInput:
         query = native()
         if query is not None:
             return WriteInput(query=query, source=data)
-        return WriteInput(stream=data.reader(), source=data)
+        return WriteInput(stream=native_reader(data), source=data)
     if isinstance(data, (str, bytes)):
         raise SourceError(
             "data is text; to write the rows of a query pass engine.query(sql), to copy files pass "
             "engine.query('SELECT * FROM f', sources={'f': path})"
         )
     if isinstance(data, list) or (hasattr(data, "__next__") and not hasattr(data, "schema")):
-        return WriteInput(stream=_batches(iter(data), schema))
+        return WriteInput(stream=native_reader(_batches(iter(data), schema)))
     if type(data).__module__.startswith("pandas") and not hasattr(data, "__arrow_c_stream__"):
         import pyarrow as pa
 
         data = pa.Table.from_pandas(data, preserve_index=False)
-    return WriteInput(stream=as_reader(data))
+    return WriteInput(stream=native_reader(data))
 
 
 def _batches(batches: Iterator[Any], schema: Any) -> Any:
