@@ -23,6 +23,11 @@ mod store;
 use pyo3::prelude::*;
 
 
+// Batches are allocated on one thread and freed on another, all the time.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[pymodule]
 mod _native {
     use pyo3::prelude::*;
