@@ -10,8 +10,8 @@ use std::fmt;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use deltalake::DeltaTableError;
-use deltalake::parquet::errors::ParquetError;
 use deltalake::kernel::transaction::{CommitConflictError, TransactionError};
+use deltalake::parquet::errors::ParquetError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 

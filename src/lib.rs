@@ -22,7 +22,6 @@ mod store;
 
 use pyo3::prelude::*;
 
-
 // Batches are allocated on one thread and freed on another, all the time.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
@@ -58,7 +57,10 @@ mod _native {
     /// Error kinds the extension can raise.
     #[pyfunction]
     fn error_kinds() -> Vec<&'static str> {
-        crate::error::ErrorKind::ALL.iter().map(|k| k.code()).collect()
+        crate::error::ErrorKind::ALL
+            .iter()
+            .map(|k| k.code())
+            .collect()
     }
 
     /// Names (aliases included) of the functions of a native session, by family.

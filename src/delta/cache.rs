@@ -199,9 +199,9 @@ pub async fn open_version(
             let loaded = EagerSnapshot::try_new(store.as_ref(), Some(version)).await;
             match loaded {
                 Ok(snapshot) => Ok(Arc::new(pin(url, snapshot))),
-                Err(e) => Err(
-                    log::explain_missing(engine, url, Some(version), e.into(), account).await,
-                ),
+                Err(e) => {
+                    Err(log::explain_missing(engine, url, Some(version), e.into(), account).await)
+                }
             }
         })
         .await?;

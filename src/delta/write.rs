@@ -251,11 +251,8 @@ async fn build(
         builder = builder.with_target_file_size(NonZeroU64::new(bytes));
     }
     if existing.is_none() && !spec.properties.is_empty() {
-        builder = builder.with_configuration(
-            spec.properties
-                .iter()
-                .map(|(k, v)| (k.clone(), v.clone())),
-        );
+        builder =
+            builder.with_configuration(spec.properties.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
     builder.await
 }
@@ -289,9 +286,8 @@ fn check_partition_columns(spec: &WriteSpec, schema: &ArrowSchema) -> Result<()>
 /// Delta has (protocol section "Primitive Types").
 fn in_utc(input: LogicalPlan) -> Result<LogicalPlan> {
     let utc = ArrowType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let elsewhere = |t: &ArrowType| {
-        matches!(t, ArrowType::Timestamp(_, Some(zone)) if zone.as_ref() != "UTC")
-    };
+    let elsewhere =
+        |t: &ArrowType| matches!(t, ArrowType::Timestamp(_, Some(zone)) if zone.as_ref() != "UTC");
     let schema = Arc::clone(input.schema());
     if !schema.fields().iter().any(|f| elsewhere(f.data_type())) {
         return Ok(input);

@@ -103,9 +103,20 @@ impl Rows<'_> {
                 let (part, total) = (ratio_metrics.part() as f64, ratio_metrics.total() as f64);
                 let ratio = if total == 0.0 { 0.0 } else { part / total };
                 self.add(node, partition, name, ratio, "ratio", labels);
-                let unit = if name.contains("bytes") { "bytes" } else { "rows" };
+                let unit = if name.contains("bytes") {
+                    "bytes"
+                } else {
+                    "rows"
+                };
                 self.add(node, partition, &format!("{name}_part"), part, unit, labels);
-                self.add(node, partition, &format!("{name}_total"), total, unit, labels);
+                self.add(
+                    node,
+                    partition,
+                    &format!("{name}_total"),
+                    total,
+                    unit,
+                    labels,
+                );
             }
             MetricValue::StartTimestamp(at) | MetricValue::EndTimestamp(at) => {
                 if let Some(at) = at.value() {

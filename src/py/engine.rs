@@ -196,7 +196,10 @@ fn writer_properties(properties: PyWriterProperties) -> Result<WriterProperties>
         bloom_filter_columns,
     } = properties;
     let mut builder = WriterProperties::builder();
-    let text = match (compression.as_deref().unwrap_or("snappy"), compression_level) {
+    let text = match (
+        compression.as_deref().unwrap_or("snappy"),
+        compression_level,
+    ) {
         (name, Some(level)) => format!("{}({level})", name.to_uppercase()),
         ("zstd", None) => "ZSTD(3)".to_owned(),
         ("gzip", None) => "GZIP(6)".to_owned(),
@@ -204,10 +207,7 @@ fn writer_properties(properties: PyWriterProperties) -> Result<WriterProperties>
         (name, None) => name.to_uppercase(),
     };
     let compression: Compression = text.parse().map_err(|e| {
-        NativeError::new(
-            ErrorKind::Configuration,
-            format!("compression {text}: {e}"),
-        )
+        NativeError::new(ErrorKind::Configuration, format!("compression {text}: {e}"))
     })?;
     builder = builder.set_compression(compression);
     builder = builder
@@ -356,19 +356,16 @@ impl NativeEngine {
     }
 
     /// Oldest and newest readable version by the log's file names, or `None` where there is no log.
-    fn log_range(
-        &self,
-        py: Python<'_>,
-        uri: &str,
-        io: &NativeIo,
-    ) -> PyResult<Option<(u64, u64)>> {
+    fn log_range(&self, py: Python<'_>, uri: &str, io: &NativeIo) -> PyResult<Option<(u64, u64)>> {
         self.0.check()?;
         let url = url(uri)?;
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);
-        let listing = runtime::run(py, None, async move {
-            log::list(&engine, &url, &account).await
-        })?;
+        let listing = runtime::run(
+            py,
+            None,
+            async move { log::list(&engine, &url, &account).await },
+        )?;
         Ok(listing.readable())
     }
 

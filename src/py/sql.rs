@@ -1,10 +1,10 @@
 //! SQL as text: what kinds of statements it holds, and where a name stands in it.
 
 use datafusion::sql::parser::{DFParserBuilder, Statement as DfStatement};
+use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use datafusion::sql::resolve::resolve_table_references;
 use pyo3::prelude::*;
 
 use crate::error::{ErrorKind, NativeError};
@@ -117,7 +117,10 @@ pub fn statement_kinds(sql: &str, dialect: &str) -> PyResult<Vec<&'static str>> 
 fn position(text: &str) -> Option<(u64, u64)> {
     let number = |after: &str| -> Option<u64> {
         let at = text.rfind(after)? + after.len();
-        let digits: String = text[at..].chars().take_while(char::is_ascii_digit).collect();
+        let digits: String = text[at..]
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
         digits.parse().ok()
     };
     Some((number("Line: ")?, number("Column: ")?))

@@ -145,9 +145,7 @@ impl PartitionStream for Once {
                 .into());
             };
             for batch in reader {
-                let batch = batch
-                    .and_then(|b| under(b, &schema))
-                    .map_err(Into::into);
+                let batch = batch.and_then(|b| under(b, &schema)).map_err(Into::into);
                 if sender.blocking_send(batch).is_err() {
                     break;
                 }

@@ -134,7 +134,11 @@ pub async fn open(
     let mut pins = Vec::new();
     for url in &urls {
         let store = engine.stores.counted(url.as_ref(), account)?;
-        let wanted = if url.is_collection() { extension.as_str() } else { "" };
+        let wanted = if url.is_collection() {
+            extension.as_str()
+        } else {
+            ""
+        };
         let files: Vec<_> = url
             .list_all_files(&state, store.as_ref(), wanted)
             .await?

@@ -118,9 +118,8 @@ impl IoAccount {
     }
 
     pub fn reading(&self) -> IoReading {
-        let cell = |o: Operation, p: Purpose| {
-            self.counts[o as usize][p as usize].load(Ordering::Relaxed)
-        };
+        let cell =
+            |o: Operation, p: Purpose| self.counts[o as usize][p as usize].load(Ordering::Relaxed);
         IoReading {
             requests: Operation::ALL
                 .iter()
@@ -128,7 +127,12 @@ impl IoAccount {
                 .collect(),
             by_purpose: Purpose::ALL
                 .iter()
-                .map(|(p, name)| (*name, Operation::ALL.iter().map(|(o, _)| cell(*o, *p)).sum()))
+                .map(|(p, name)| {
+                    (
+                        *name,
+                        Operation::ALL.iter().map(|(o, _)| cell(*o, *p)).sum(),
+                    )
+                })
                 .collect(),
             bytes_read: self.bytes_read.load(Ordering::Relaxed),
             bytes_written: self.bytes_written.load(Ordering::Relaxed),

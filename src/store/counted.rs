@@ -101,7 +101,8 @@ impl ObjectStore for CountedStore {
             if purpose == Purpose::Data && found.iter().any(|b| b.ends_with(PARQUET_MAGIC)) {
                 purpose = Purpose::Footer;
             }
-            self.account.read(found.iter().map(|b| b.len() as u64).sum());
+            self.account
+                .read(found.iter().map(|b| b.len() as u64).sum());
         }
         self.account.count_as(Operation::Get, purpose);
         result

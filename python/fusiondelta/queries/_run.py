@@ -29,10 +29,16 @@ _CATALOG = re.compile(r"information_schema\.(routines|parameters|df_settings)")
 
 _VISIBLE = "datafusion.catalog.information_schema"
 
-#: Kinds of native planning failures after which the context may still know how: what it cannot carry
-#: or what differs between the two sides. All else (no memory, no time, no file) is the answer.
+#: Kinds of native planning failures after which the context may still know how: what cannot be
+#: carried, or differs between the two sides. All else (no memory, no time, no file) is the answer.
 _MAY_FALL_BACK = frozenset(
-    {ErrorKind.QUERY, ErrorKind.SQL, ErrorKind.INTERNAL, ErrorKind.EXECUTION, ErrorKind.CONFIGURATION}
+    {
+        ErrorKind.QUERY,
+        ErrorKind.SQL,
+        ErrorKind.INTERNAL,
+        ErrorKind.EXECUTION,
+        ErrorKind.CONFIGURATION,
+    }
 )
 
 
@@ -129,9 +135,7 @@ class QueryRunner:
         consistent = None
         if spec.consistent_at is not None:
             consistent = SnapshotSpec.timestamp(spec.consistent_at).instant_ms
-        wanted = {
-            name: as_source(value, name=name) for name, value in (spec.sources or {}).items()
-        }
+        wanted = {name: as_source(value, name=name) for name, value in (spec.sources or {}).items()}
         registered = self.registered()
         if registered:
             referred = self._referred(spec.sql)
@@ -141,15 +145,13 @@ class QueryRunner:
         return [
             source.resolve(
                 name,
-                replace(
-                    self.resolution, io=io, consistent_at_ms=consistent, timeout=clock.left()
-                ),
+                replace(self.resolution, io=io, consistent_at_ms=consistent, timeout=clock.left()),
             )
             for name, source in wanted.items()
         ]
 
     def _referred(self, sql: str) -> frozenset[str] | None:
-        """Lower-case names of the tables in a query; None for all, where it looks at the catalog."""
+        """Lower-case names of the tables in a query; None for all, where it asks the catalog."""
         from fusiondelta._native import table_references
 
         references = table_references(sql, self.dialect)
@@ -162,8 +164,8 @@ class QueryRunner:
     def register(lease: Lease, resolved: list[Resolved] | tuple[Resolved, ...]) -> None:
         """Put pinned sources on a context under their aliases.
 
-        An alias is found as it is written; one that is a plain identifier is found in lower case too,
-        which is what unquoted SQL turns it into.
+        An alias is found as it is written; one that is a plain identifier is found in lower case
+        too, which is what unquoted SQL turns it into.
         """
         for item in resolved:
             names = {item.alias}
@@ -259,9 +261,11 @@ class QueryRunner:
             return None, f"{catalog[0]} describes the context that planned the query"
         try:
             encoded = optimized.to_bytes(lease.ctx)
-        except Exception as error:  # noqa: BLE001 - bare Exception is what upstream raises
+        except Exception as error:
             return None, _checked(frame, typed, f"the plan cannot be encoded: {error}")
-        limit = None if spec.memory_limit is None else parse_bytes("memory_limit", spec.memory_limit)
+        limit = (
+            None if spec.memory_limit is None else parse_bytes("memory_limit", spec.memory_limit)
+        )
         try:
             native = self.native.plan(
                 lease.ctx,
@@ -289,7 +293,7 @@ class QueryRunner:
 
 
 def _settings_of(ctx: Any) -> dict[str, str]:
-    """Settings of a context whose holder may have changed them, the catalog's visibility included."""
+    """Settings of a context whose holder may have changed them, and hidden the catalog."""
     query = "SELECT name, value FROM information_schema.df_settings"
     try:
         rows = ctx.sql(query).collect()
@@ -357,4 +361,3 @@ class _Clock:
         if left <= 0:
             raise QueryTimeoutError("the deadline passed while the query was planned")
         return left
-

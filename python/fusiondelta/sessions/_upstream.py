@@ -1,7 +1,7 @@
 """The only translation of what the package `datafusion` raises.
 
-Its errors are `ValueError` while it plans and bare `Exception` while it runs, with the cause as text
-alone, so this is a table over texts. Errors of the extension never come here: they are typed.
+Its errors are `ValueError` while it plans and bare `Exception` while it runs, with the cause as
+text alone, so this is a table over texts. Errors of the extension never come here: they are typed.
 """
 
 from __future__ import annotations
@@ -79,9 +79,11 @@ def translate(
 
 def _clean(text: str) -> str:
     text = text.split("\n\nbacktrace:")[0].removeprefix("DataFusion error: ")
-    # A function called with types it does not take is reported as an internal error with a plea to file
-    # a bug, followed by the sentence that helps.
-    bug = re.search(r"This issue was likely caused by a bug in DataFusion's code.*?issues\.\s*", text)
+    # A function called with types it does not take is reported as an internal error with a plea to
+    # file a bug, followed by the sentence that helps.
+    bug = re.search(
+        r"This issue was likely caused by a bug in DataFusion's code.*?issues\.\s*", text
+    )
     if bug is not None:
         text = text[bug.end() :] or text[: bug.start()]
     return re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", text)
@@ -132,7 +134,11 @@ def _unknown_column(
     close = get_close_matches(name.lower(), [b.lower() for b in bare], n=1, cutoff=0.5)
     nearest = next((b for b in bare if close and b.lower() == close[0]), None)
     hint = f"; did you mean {nearest!r}?" if nearest else ""
-    have = f" (there are {', '.join(fields[:20])}{', …' if len(fields) > 20 else ''})" if fields else ""
+    have = (
+        f" (there are {', '.join(fields[:20])}{', …' if len(fields) > 20 else ''})"
+        if fields
+        else ""
+    )
     return SqlError(
         f"there is no column {full!r}{where}{hint}{have}",
         kind=ErrorKind.SQL,

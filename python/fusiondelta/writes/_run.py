@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _RESERVED = "fusiondelta."
 
-#: Bytes of finished data files that wait for the store to take them. The writer's own bound is up to
-#: 32 files of a hundred megabytes, and can be told otherwise by this variable alone.
+#: Bytes of finished data files that wait for the store to take them. The writer's own bound is up
+#: to 32 files of a hundred megabytes, and can be told otherwise by this variable alone.
 _UPLOADS_VARIABLE = "DELTARS_MAX_IN_FLIGHT_UPLOAD_BYTES"
 _UPLOAD_BYTES = 128 * 2**20
 
