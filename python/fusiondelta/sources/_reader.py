@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def native_reader(data: Any) -> pa.RecordBatchReader:
     """`as_reader`, in the form in which the extension may import it.
 
-    The Arrow library in the extension (arrow 59) takes the offset of a struct within a struct twice,
+    The Arrow library in the extension (arrow 59) takes a nested struct's offset twice,
     so slices of such columns are copied to their own start first.
     """
     import pyarrow as pa
