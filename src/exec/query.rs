@@ -10,7 +10,6 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
-use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion_proto::bytes::logical_plan_from_bytes_with_extension_codec;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
@@ -18,7 +17,8 @@ use parking_lot::Mutex;
 
 use super::engine::Engine;
 use super::memory::QueryPool;
-use crate::error::Result;
+use super::proto;
+use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::metrics_batch;
 use crate::store::account::IoAccount;
 
@@ -37,8 +37,8 @@ pub struct Query {
     pub context: QueryContext,
     pub logical: LogicalPlan,
     pub optimized: LogicalPlan,
-    /// The plan as it was made, which never runs: what there is to show of it.
-    pub plan: Arc<dyn ExecutionPlan>,
+    schema: SchemaRef,
+    partitions: usize,
     running: Mutex<Running>,
     run_id: String,
     query_id: String,
@@ -46,12 +46,21 @@ pub struct Query {
     pub pool: Arc<QueryPool>,
 }
 
-/// The plan that runs. It holds what operators have built (hash tables, for one), so it goes when the
-/// rows end, and leaves its metrics.
+/// The plan, until it has run. It holds what operators have built (hash tables, for one), so it goes when
+/// the rows end, and leaves what there is to show of it.
 #[derive(Debug)]
 enum Running {
     Plan(Arc<dyn ExecutionPlan>),
-    Ended { metrics: RecordBatch, text: String },
+    Ended(Box<Ended>),
+}
+
+#[derive(Debug)]
+struct Ended {
+    metrics: RecordBatch,
+    analyzed: String,
+    physical: String,
+    tree: String,
+    proto: std::result::Result<Vec<u8>, String>,
 }
 
 /// Held by all streams of one execution; the last one ends it.
@@ -68,7 +77,7 @@ impl Query {
     pub fn running_plan(&self) -> Option<Arc<dyn ExecutionPlan>> {
         match &*self.running.lock() {
             Running::Plan(plan) => Some(Arc::clone(plan)),
-            Running::Ended { .. } => None,
+            Running::Ended(_) => None,
         }
     }
 
@@ -77,29 +86,59 @@ impl Query {
         let Running::Plan(plan) = &*running else {
             return;
         };
-        let text = DisplayableExecutionPlan::with_metrics(plan.as_ref())
-            .indent(true)
-            .to_string();
-        if let Ok(metrics) = metrics_batch(plan.as_ref(), &self.run_id, &self.query_id) {
-            *running = Running::Ended { metrics, text };
-        }
+        let Ok(metrics) = metrics_batch(plan.as_ref(), &self.run_id, &self.query_id) else {
+            return;
+        };
+        let ended = Ended {
+            metrics,
+            analyzed: analyzed(plan),
+            physical: physical(plan),
+            tree: tree(plan),
+            proto: proto::encode(Arc::clone(plan)).map_err(|e| e.message),
+        };
+        *running = Running::Ended(Box::new(ended));
     }
 
     /// The metrics table, so far or for good.
     pub fn metrics(&self) -> Result<RecordBatch> {
         match &*self.running.lock() {
             Running::Plan(plan) => metrics_batch(plan.as_ref(), &self.run_id, &self.query_id),
-            Running::Ended { metrics, .. } => Ok(metrics.clone()),
+            Running::Ended(ended) => Ok(ended.metrics.clone()),
         }
     }
 
     /// The plan with its metrics as `EXPLAIN ANALYZE` shows them.
     pub fn analyzed_text(&self) -> String {
         match &*self.running.lock() {
-            Running::Plan(plan) => DisplayableExecutionPlan::with_metrics(plan.as_ref())
-                .indent(true)
-                .to_string(),
-            Running::Ended { text, .. } => text.clone(),
+            Running::Plan(plan) => analyzed(plan),
+            Running::Ended(ended) => ended.analyzed.clone(),
+        }
+    }
+
+    /// The plan with statistics, an operator a line.
+    pub fn physical_text(&self) -> String {
+        match &*self.running.lock() {
+            Running::Plan(plan) => physical(plan),
+            Running::Ended(ended) => ended.physical.clone(),
+        }
+    }
+
+    /// The plan as boxes.
+    pub fn physical_tree(&self) -> String {
+        match &*self.running.lock() {
+            Running::Plan(plan) => tree(plan),
+            Running::Ended(ended) => ended.tree.clone(),
+        }
+    }
+
+    /// The physical plan as protobuf.
+    pub fn physical_proto(&self) -> Result<Vec<u8>> {
+        match &*self.running.lock() {
+            Running::Plan(plan) => proto::encode(Arc::clone(plan)),
+            Running::Ended(ended) => ended
+                .proto
+                .clone()
+                .map_err(|message| NativeError::new(ErrorKind::Query, message)),
         }
     }
 
@@ -123,13 +162,13 @@ impl Query {
             .query_planner()
             .create_physical_plan(&optimized, &state)
             .await?;
-        let shown = reset_plan_states(Arc::clone(&plan))?;
         Ok(Self {
             engine,
             context,
             logical,
             optimized,
-            plan: shown,
+            schema: plan.schema(),
+            partitions: plan.output_partitioning().partition_count(),
             running: Mutex::new(Running::Plan(plan)),
             run_id,
             query_id,
@@ -139,34 +178,15 @@ impl Query {
     }
 
     pub fn schema(&self) -> SchemaRef {
-        self.plan.schema()
+        Arc::clone(&self.schema)
     }
 
     pub fn partitions(&self) -> usize {
-        self.plan.output_partitioning().partition_count()
+        self.partitions
     }
 
     pub fn task_context(&self) -> Arc<TaskContext> {
         self.state.task_ctx()
-    }
-
-    pub fn physical_text(&self, statistics: bool) -> String {
-        DisplayableExecutionPlan::new(self.plan.as_ref())
-            .set_show_statistics(statistics)
-            .indent(true)
-            .to_string()
-    }
-
-    /// The plan as boxes, or as lines where it has text that the renderer cannot cut (it counts bytes,
-    /// and panics within a character).
-    pub fn physical_tree(&self) -> String {
-        let lines = self.physical_text(false);
-        if !lines.is_ascii() {
-            return lines;
-        }
-        DisplayableExecutionPlan::new(self.plan.as_ref())
-            .tree_render()
-            .to_string()
     }
 
     /// Every setting of the session, by name.
@@ -181,5 +201,30 @@ impl Query {
             .collect();
         all.sort();
         all
+    }
+}
+
+fn analyzed(plan: &Arc<dyn ExecutionPlan>) -> String {
+    DisplayableExecutionPlan::with_metrics(plan.as_ref())
+        .indent(true)
+        .to_string()
+}
+
+fn physical(plan: &Arc<dyn ExecutionPlan>) -> String {
+    DisplayableExecutionPlan::new(plan.as_ref())
+        .set_show_statistics(true)
+        .indent(true)
+        .to_string()
+}
+
+/// Boxes, or lines where the plan has text that the renderer cannot cut (it counts bytes, and panics
+/// within a character).
+fn tree(plan: &Arc<dyn ExecutionPlan>) -> String {
+    let shown = DisplayableExecutionPlan::new(plan.as_ref());
+    let lines = shown.indent(false).to_string();
+    if lines.is_ascii() {
+        shown.tree_render().to_string()
+    } else {
+        lines
     }
 }

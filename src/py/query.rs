@@ -19,7 +19,6 @@ use super::io::NativeIo;
 use super::tables::NativeTable;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::codec::HandleCodec;
-use crate::exec::proto;
 use crate::exec::query::{Execution, Query};
 use crate::exec::stream::{Rows, Slot, SlotCell, Start};
 use crate::runtime;
@@ -158,7 +157,7 @@ impl NativeQuery {
         let query = &self.query;
         out.set_item("logical", query.logical.display_indent().to_string())?;
         out.set_item("optimized", query.optimized.display_indent().to_string())?;
-        out.set_item("physical", query.physical_text(true))?;
+        out.set_item("physical", query.physical_text())?;
         out.set_item("tree", query.physical_tree())?;
         Ok(out)
     }
@@ -178,7 +177,7 @@ impl NativeQuery {
 
     /// The physical plan as protobuf.
     fn physical_proto<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = proto::encode(Arc::clone(&self.query.plan))?;
+        let bytes = self.query.physical_proto()?;
         Ok(PyBytes::new(py, &bytes))
     }
 }

@@ -196,7 +196,7 @@ class QueryRunner:
         try:
             return lease.ctx.sql_with_options(spec.sql, options, param_values=dict(parameters))
         except Exception as error:
-            raise typed(error) from error
+            raise _interrupt_in(error) or typed(error) from error
 
     def _plan(
         self,
@@ -255,13 +255,16 @@ class QueryRunner:
         try:
             optimized = frame.optimized_logical_plan()
         except Exception as error:
-            raise typed(error) from error
+            raise _interrupt_in(error) or typed(error) from error
         catalog = _CATALOG.search(optimized.display_indent())
         if catalog is not None:
             return None, f"{catalog[0]} describes the context that planned the query"
         try:
             encoded = optimized.to_bytes(lease.ctx)
         except Exception as error:
+            interrupt = _interrupt_in(error)
+            if interrupt is not None:
+                raise interrupt from error
             return None, _checked(frame, typed, f"the plan cannot be encoded: {error}")
         limit = (
             None if spec.memory_limit is None else parse_bytes("memory_limit", spec.memory_limit)
@@ -290,6 +293,18 @@ class QueryRunner:
         if not lease.lent:
             return dict(self.settings)
         return _settings_of(lease.ctx)
+
+
+def _interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
+    """The Ctrl-C that an error came of.
+
+    One that arrives while `datafusion` logs is left pending there, and comes out as the cause of a
+    SystemError.
+    """
+    cause: BaseException | None = error
+    while isinstance(cause, SystemError):
+        cause = cause.__cause__ or cause.__context__
+    return cause if isinstance(cause, KeyboardInterrupt) else None
 
 
 def _settings_of(ctx: Any) -> dict[str, str]:
