@@ -48,7 +48,9 @@ _asked: list[Asked] = []
 def _remembering(query: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(query)
     def remembered(engine: Any, asked: Any, **options: Any) -> Any:
-        kept = Asked(getattr(asked, "sql", None) or str(asked), _short(options))
+        # A DataFrame shows itself by running.
+        text = asked if isinstance(asked, str) else getattr(asked, "sql", type(asked).__name__)
+        kept = Asked(text, _short(options))
         _asked.append(kept)
         try:
             result = query(engine, asked, **options)

@@ -48,10 +48,10 @@ pub struct Query {
 
 /// The plan, until it has run. It holds what operators have built (hash tables, for one), so it goes when
 /// the rows end, and leaves what there is to show of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Running {
     Plan(Arc<dyn ExecutionPlan>),
-    Ended(Box<Ended>),
+    Ended(Arc<Ended>),
 }
 
 #[derive(Debug)]
@@ -82,26 +82,32 @@ impl Query {
     }
 
     fn end(&self) {
-        let mut running = self.running.lock();
-        let Running::Plan(plan) = &*running else {
+        // Nothing is computed, and no plan dropped, under the lock: either may wait for Python.
+        let Some(plan) = self.running_plan() else {
             return;
         };
         let Ok(metrics) = metrics_batch(plan.as_ref(), &self.run_id, &self.query_id) else {
             return;
         };
-        let ended = Ended {
+        let ended = Arc::new(Ended {
             metrics,
-            analyzed: analyzed(plan),
-            physical: physical(plan),
-            tree: tree(plan),
-            proto: proto::encode(Arc::clone(plan)).map_err(|e| e.message),
-        };
-        *running = Running::Ended(Box::new(ended));
+            analyzed: analyzed(&plan),
+            physical: physical(&plan),
+            tree: tree(&plan),
+            proto: proto::encode(Arc::clone(&plan)).map_err(|e| e.message),
+        });
+        let before = std::mem::replace(&mut *self.running.lock(), Running::Ended(ended));
+        drop(before);
+    }
+
+    /// The plan, or what it has left.
+    fn shown(&self) -> Running {
+        self.running.lock().clone()
     }
 
     /// The metrics table, so far or for good.
     pub fn metrics(&self) -> Result<RecordBatch> {
-        match &*self.running.lock() {
+        match self.shown() {
             Running::Plan(plan) => metrics_batch(plan.as_ref(), &self.run_id, &self.query_id),
             Running::Ended(ended) => Ok(ended.metrics.clone()),
         }
@@ -109,32 +115,32 @@ impl Query {
 
     /// The plan with its metrics as `EXPLAIN ANALYZE` shows them.
     pub fn analyzed_text(&self) -> String {
-        match &*self.running.lock() {
-            Running::Plan(plan) => analyzed(plan),
+        match self.shown() {
+            Running::Plan(plan) => analyzed(&plan),
             Running::Ended(ended) => ended.analyzed.clone(),
         }
     }
 
     /// The plan with statistics, an operator a line.
     pub fn physical_text(&self) -> String {
-        match &*self.running.lock() {
-            Running::Plan(plan) => physical(plan),
+        match self.shown() {
+            Running::Plan(plan) => physical(&plan),
             Running::Ended(ended) => ended.physical.clone(),
         }
     }
 
     /// The plan as boxes.
     pub fn physical_tree(&self) -> String {
-        match &*self.running.lock() {
-            Running::Plan(plan) => tree(plan),
+        match self.shown() {
+            Running::Plan(plan) => tree(&plan),
             Running::Ended(ended) => ended.tree.clone(),
         }
     }
 
     /// The physical plan as protobuf.
     pub fn physical_proto(&self) -> Result<Vec<u8>> {
-        match &*self.running.lock() {
-            Running::Plan(plan) => proto::encode(Arc::clone(plan)),
+        match self.shown() {
+            Running::Plan(plan) => proto::encode(plan),
             Running::Ended(ended) => ended
                 .proto
                 .clone()

@@ -157,18 +157,20 @@ impl NativeQuery {
         let query = &self.query;
         out.set_item("logical", query.logical.display_indent().to_string())?;
         out.set_item("optimized", query.optimized.display_indent().to_string())?;
-        out.set_item("physical", query.physical_text())?;
-        out.set_item("tree", query.physical_tree())?;
+        // Foreign parts of a plan may want Python from another thread.
+        let (physical, tree) = py.detach(|| (query.physical_text(), query.physical_tree()));
+        out.set_item("physical", physical)?;
+        out.set_item("tree", tree)?;
         Ok(out)
     }
 
     /// The physical plan with the metrics gathered so far.
-    fn analyzed_text(&self) -> String {
-        self.query.analyzed_text()
+    fn analyzed_text(&self, py: Python<'_>) -> String {
+        py.detach(|| self.query.analyzed_text())
     }
 
-    fn metrics(&self) -> PyResult<NativeBatch> {
-        Ok(NativeBatch(self.query.metrics()?))
+    fn metrics(&self, py: Python<'_>) -> PyResult<NativeBatch> {
+        Ok(NativeBatch(py.detach(|| self.query.metrics())?))
     }
 
     fn settings(&self) -> Vec<(String, Option<String>)> {
@@ -177,7 +179,7 @@ impl NativeQuery {
 
     /// The physical plan as protobuf.
     fn physical_proto<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = self.query.physical_proto()?;
+        let bytes = py.detach(|| self.query.physical_proto())?;
         Ok(PyBytes::new(py, &bytes))
     }
 }
