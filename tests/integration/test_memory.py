@@ -41,6 +41,11 @@ def generated():
 
 
 profile = fusiondelta.EngineProfile(memory_limit=limit, target_partitions=2)
+if what == "sort":
+    # The merges of two partitions at once do not always fit into so little.
+    profile = fusiondelta.EngineProfile.low_memory().replace(
+        memory_limit=limit, target_partitions=1
+    )
 with fusiondelta.FusionDeltaEngine(profile) as engine:
     engine.query("select 1").to_table()
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
