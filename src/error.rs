@@ -107,7 +107,7 @@ pub struct NativeError {
     pub message: String,
     pub details: Vec<(&'static str, String)>,
     /// A Python exception that was raised while we waited (Ctrl-C, a failing UDF): passed on as it is.
-    pub python: Option<PyErr>,
+    pub python: Option<Box<PyErr>>,
 }
 
 pub type Result<T, E = NativeError> = std::result::Result<T, E>;
@@ -129,7 +129,7 @@ impl NativeError {
 
     pub fn python(error: PyErr) -> Self {
         Self {
-            python: Some(error),
+            python: Some(Box::new(error)),
             ..Self::new(ErrorKind::Internal, "a Python exception was raised")
         }
     }
@@ -191,7 +191,7 @@ fn classify_link(error: &(dyn StdError + 'static)) -> Option<NativeError> {
         let python = found
             .python
             .as_ref()
-            .map(|e| Python::attach(|py| e.clone_ref(py)));
+            .map(|e| Box::new(Python::attach(|py| e.clone_ref(py))));
         return Some(NativeError {
             kind: found.kind,
             message: found.message.clone(),
@@ -235,7 +235,7 @@ fn classify_store(error: &object_store::Error) -> Option<NativeError> {
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => ErrorKind::Authentication,
         E::UnknownConfigurationKey { .. } => ErrorKind::Configuration,
         other => {
-            if let Some(io) = other.source().and_then(|s| classify_link(s)) {
+            if let Some(io) = other.source().and_then(classify_link) {
                 return Some(io);
             }
             ErrorKind::Storage
@@ -291,7 +291,7 @@ fn classify_delta(error: &DeltaTableError) -> Option<NativeError> {
 }
 
 fn classify_kernel(error: &(dyn StdError + 'static)) -> Option<NativeError> {
-    if let Some(found) = error.source().and_then(|s| classify(s)) {
+    if let Some(found) = error.source().and_then(classify) {
         return Some(found);
     }
     let text = error.to_string();
@@ -415,7 +415,7 @@ impl From<NativeError> for PyErr {
             python,
         } = error;
         if let Some(python) = python {
-            return python;
+            return *python;
         }
         Python::attach(|py| {
             let build = || -> PyResult<PyErr> {

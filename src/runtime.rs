@@ -98,7 +98,7 @@ pub fn run<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     let mut task = Task::spawn(work)?;
-    wait(py, deadline, async move { (&mut task.0).await }).and_then(|joined| match joined {
+    wait(py, deadline, &mut task.0).and_then(|joined| match joined {
         Ok(outcome) => outcome,
         Err(e) if e.is_panic() => Err(NativeError::new(
             ErrorKind::Internal,

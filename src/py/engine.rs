@@ -313,6 +313,7 @@ impl NativeEngine {
 
     /// Opens a Delta table: at `version`, at the last version committed by `timestamp_ms`, or newest.
     #[pyo3(signature = (uri, io, *, version=None, timestamp_ms=None, staleness=0.0, timeout=None))]
+    #[allow(clippy::too_many_arguments)]
     fn open_delta(
         &self,
         py: Python<'_>,
