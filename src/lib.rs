@@ -68,10 +68,4 @@ mod _native {
     fn function_names() -> std::collections::HashMap<&'static str, Vec<String>> {
         crate::py::engine::function_names()
     }
-
-    #[pymodule_init]
-    fn init(_: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::runtime::importing_pid();
-        Ok(())
-    }
 }

@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,13 +25,6 @@ struct Owned {
 /// One runtime per process. After `fork` the child's copy has no threads, so a child that uses the
 /// engine gets a new one and the parent's is left alone (it cannot be dropped there).
 static CURRENT: AtomicPtr<Owned> = AtomicPtr::new(std::ptr::null_mut());
-
-static MAIN_PID: OnceLock<u32> = OnceLock::new();
-
-/// Process that imported the extension.
-pub fn importing_pid() -> u32 {
-    *MAIN_PID.get_or_init(std::process::id)
-}
 
 /// Handle to this process's runtime, which is started at the first call.
 pub fn handle() -> Result<Handle> {

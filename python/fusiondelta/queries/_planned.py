@@ -79,10 +79,6 @@ class Planned:
 
         if self.native is not None:
             return pa.schema(self.native.schema)
-        return self._fallback_schema
-
-    @cached_property
-    def _fallback_schema(self) -> pa.Schema:
         schema: pa.Schema = self._frame.schema()
         return schema
 
@@ -95,14 +91,15 @@ class Planned:
         """Rows of one partition or of all."""
         self._check()
         if self.native is not None:
-            return ExtensionRows(self.native.rows(partition), self._ended)
-        return ContextRows(self._frame, self.schema, self._translate, self._ended)
+            return ExtensionRows(self.native.rows(partition), self.ended)
+        return ContextRows(self._frame, self.schema, self._translate, self.ended)
 
     def as_table(self) -> NativeTable | None:
         """The plan as a table of another query."""
         return self.native.as_table() if self.native is not None else None
 
-    def _ended(self, error: BaseException | None) -> None:
+    def ended(self, error: BaseException | None) -> None:
+        """Note how the query ended; only the first call counts."""
         with self._lock:
             if self.status not in ("planned", "running"):
                 return
@@ -114,10 +111,6 @@ class Planned:
                 self.status = "failed"
                 kind = error.kind.value if isinstance(error, FusionDeltaError) else ""
                 self.error = {"class": type(error).__name__, "kind": kind}
-
-    def release(self, error: BaseException) -> None:
-        """Note the end; an unread query is cancelled."""
-        self._ended(error)
 
     def io(self) -> QueryIo:
         """Requests so far."""

@@ -293,7 +293,7 @@ class QueryResult:
             rows, self._rows = self._rows, self._rows or []
         for part in rows or ():
             part.close()
-        self._planned.release(QueryCancelledError("the result was closed before its end"))
+        self._planned.ended(QueryCancelledError("the result was closed before its end"))
 
     def __enter__(self) -> QueryResult:  # noqa: PYI034 Self is 3.11
         return self

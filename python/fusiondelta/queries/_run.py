@@ -256,7 +256,8 @@ class QueryRunner:
             optimized = frame.optimized_logical_plan()
         except Exception as error:
             raise _interrupt_in(error) or typed(error) from error
-        catalog = _CATALOG.search(optimized.display_indent())
+        shown = optimized.display_indent_schema()
+        catalog = _CATALOG.search(shown)
         if catalog is not None:
             return None, f"{catalog[0]} describes the context that planned the query"
         try:
@@ -284,7 +285,7 @@ class QueryRunner:
             if error.kind not in _MAY_FALL_BACK:
                 raise
             return None, _checked(frame, typed, f"the plan was refused natively: {error.message}")
-        changed = _changed(optimized.display_indent_schema(), native.arrived_columns())
+        changed = _changed(shown, native.arrived_columns())
         if changed is not None:
             return None, _checked(frame, typed, f"the plan changed on the way: {changed}")
         return native, ""

@@ -57,7 +57,7 @@ class ArrowSource(Source):
             provider = NativeTable.from_batches(reader, resolution.partitions)
         else:
             provider = NativeTable.from_stream(alias, reader)
-        return Resolved(alias, provider, self.describe(), one_shot=not held)
+        return Resolved(alias, provider, self.describe())
 
 
 class ProviderSource(Source):

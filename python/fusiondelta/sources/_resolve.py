@@ -72,7 +72,6 @@ class Resolved:
         snapshot: Key of a Delta table.
         files: Pins of a file source.
         delta: The native table of a Delta source.
-        one_shot: Whether it can be read once only.
     """
 
     alias: str
@@ -81,5 +80,4 @@ class Resolved:
     snapshot: SnapshotKey | None = None
     files: tuple[FilePin, ...] = ()
     delta: NativeDelta | None = None
-    one_shot: bool = False
     keep: tuple[Any, ...] = field(default=(), repr=False)

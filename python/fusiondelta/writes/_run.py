@@ -71,15 +71,14 @@ class TableWriter:
                 "allow_metadata_change=True"
             )
         query_id, commit_id = new_id(), new_id()
+        partitions = None
+        if partition_by is not None:
+            partitions = [partition_by] if isinstance(partition_by, str) else list(partition_by)
         spec = WriteSpec(
             uri=self.resolution.canonical(os.fspath(uri)),
             mode=mode,
             schema_mode=schema_mode,
-            partition_by=[partition_by]
-            if isinstance(partition_by, str)
-            else None
-            if partition_by is None
-            else list(partition_by),
+            partition_by=partitions,
             replace_where=replace_where,
             target_file_size=None
             if target_file_size is None
