@@ -3,10 +3,12 @@
 #
 #   setup_environment   Rust toolchain checked, .venv with the build tool and the dependency group "test"
 #   setup_extension     setup_environment, then the native extension, built when what it is made of has changed
+#   setup_servers       the servers of the tests, after setup_environment; takes the options of tests/harness/install.py
 #
 # From the caller:
 #   PYTHON              the interpreter .venv is made from (default: the newest of 3.10 to 3.13 on the path)
 #   CARGO_TARGET_DIR    where compiled code is kept (default: a folder in the user's cache, shared by all clones)
+#   FUSIONDELTA_SERVERS where servers are kept (default: another folder there)
 #
 # The extension, the wheel of the packaging tests and `maturin develop` use one profile, one target folder and one
 # PYO3_PYTHON. Changing one of them compiles the dependencies again, which takes half an hour on two cores.
@@ -157,4 +159,9 @@ setup_extension() {
     rm -f "$stamp"
     (cd "$root" && "$venv/bin/maturin" develop --release --locked) >&2
     printf '%s\n' "$wanted" >"$stamp"
+}
+
+# What cannot be had is said and is no failure: the tests that need it are skipped, or fail where CI is set.
+setup_servers() {
+    (cd "$root" && "$python" -m tests.harness.install "$@") >&2
 }

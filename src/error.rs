@@ -127,6 +127,11 @@ impl NativeError {
         self
     }
 
+    /// What a store's error means.
+    pub fn from_store(error: &object_store::Error) -> Self {
+        classify_store(error).unwrap_or_else(|| Self::new(ErrorKind::Storage, error.to_string()))
+    }
+
     pub fn python(error: PyErr) -> Self {
         Self {
             python: Some(Box::new(error)),
@@ -235,7 +240,7 @@ fn classify_store(error: &object_store::Error) -> Option<NativeError> {
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => ErrorKind::Authentication,
         E::UnknownConfigurationKey { .. } => ErrorKind::Configuration,
         other => {
-            if let Some(io) = other.source().and_then(classify_link) {
+            if let Some(io) = other.source().and_then(classify) {
                 return Some(io);
             }
             ErrorKind::Storage

@@ -38,6 +38,8 @@ mod _native {
     #[pymodule_export]
     use crate::py::io::NativeIo;
     #[pymodule_export]
+    use crate::py::objects::NativeObjects;
+    #[pymodule_export]
     use crate::py::query::{NativeCodec, NativeQuery, NativeRows};
     #[pymodule_export]
     use crate::py::sql::{locate_identifier, placeholders, statement_kinds, table_references};

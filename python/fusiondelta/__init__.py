@@ -57,6 +57,7 @@ from fusiondelta.sources import (
     Source,
     as_reader,
 )
+from fusiondelta.storage import ProbeReport
 from fusiondelta.writes import WriterProperties
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "ParquetSource",
     "PlanBundle",
     "PoolTimeoutError",
+    "ProbeReport",
     "ProviderSource",
     "QueryCancelledError",
     "QueryError",

@@ -45,7 +45,7 @@ class Debug:
 
     def io(self) -> QueryIo:
         """Object-store requests of the engine since it was made."""
-        return QueryIo.of(self._native.io.reading())
+        return QueryIo.of(self._native.io)
 
     def versions(self) -> dict[str, str]:
         """Versions by component."""

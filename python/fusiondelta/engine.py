@@ -18,6 +18,7 @@ from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec
 from fusiondelta.sessions import ContextPool, Lease
 from fusiondelta.snapshots import SnapshotSpec
 from fusiondelta.sources import DeltaSource, Resolution, Source, as_source
+from fusiondelta.storage import ProbeReport, SafetyGate, by_prefix, native_storage, probe
 from fusiondelta.writes import TableWriter, WriteResult, WriterProperties
 
 if TYPE_CHECKING:
@@ -62,15 +63,12 @@ class FusionDeltaEngine:
         profile = profile or EngineProfile()
         if pool_size is not None:
             profile = profile.replace(pool_size=pool_size)
-        if storage is None or isinstance(storage, StorageProfile):
-            by_prefix = {"": storage or StorageProfile.local()}
-        else:
-            by_prefix = {"": StorageProfile.local(), **storage}
+        profiles = by_prefix(storage)
         self.profile = profile
-        self._storage = by_prefix
+        self._storage = profiles
         self._settings = profile.settings()
         config = profile.native()
-        self._native = NativeEngine(config)
+        self._native = NativeEngine(config, native_storage(profiles))
         self._sources: dict[str, Source] = {}
         self._lock = threading.Lock()
         self._pool = ContextPool(
@@ -83,7 +81,7 @@ class FusionDeltaEngine:
         resolution = Resolution(
             engine=self._native,
             io=self._native.io,
-            storage=by_prefix,
+            storage=profiles,
             settings=self._settings,
             staleness=profile.cache.max_staleness.total_seconds(),
             partitions=int(self._settings["datafusion.execution.target_partitions"]),
@@ -97,7 +95,9 @@ class FusionDeltaEngine:
             limits=profile.limits,
             registered=self._registered,
         )
-        self._writer = TableWriter(self._native, resolution, self._settings)
+        self._writer = TableWriter(
+            self._native, resolution, self._settings, SafetyGate(self._native)
+        )
 
     # queries
 
@@ -344,6 +344,27 @@ class FusionDeltaEngine:
             timeout=timeout,
             metadata=metadata,
             run_id=new_id(),
+        )
+
+    # storage
+
+    def probe(self, uri: str | os.PathLike[str], *, timeout: float = 30) -> ProbeReport:
+        """Try out a location: who we are there, and what we may do. Nothing is left behind.
+
+        Each check passes, fails with the fix, or is skipped with the reason; a failing check is no
+        exception. Writing is tried with objects whose names no reader of a table takes for data.
+
+        Args:
+            uri: Location of a table, or of one to be.
+            timeout: Seconds for each request.
+
+        Raises:
+            ConfigurationError: It is no location that a profile serves.
+        """
+        self._native.check()
+        profile = self._resolution.profile(os.fspath(uri))
+        return probe(
+            self._native, self._resolution.canonical(os.fspath(uri)), profile, timeout=timeout
         )
 
     # account and end

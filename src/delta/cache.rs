@@ -15,14 +15,19 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use url::Url;
 
+use super::flights::Flights;
 use super::log;
 use crate::error::Result;
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
+use crate::store::once::Listing;
 
 /// Estimated bytes of a snapshot besides its files, and of each file in it.
 const SNAPSHOT_BYTES: usize = 64 * 1024;
 const FILE_BYTES: usize = 1024;
+
+/// Estimated bytes of an entry of a listing of the log.
+const LISTED_BYTES: usize = 200;
 
 /// From here on a version is looked for before it is loaded: the kernel's time and memory for one that
 /// does not exist grow with its number.
@@ -34,6 +39,8 @@ pub struct Pinned {
     pub url: Url,
     pub version: u64,
     pub snapshot: Arc<EagerSnapshot>,
+    /// What was listed to load it: a later version begins with it.
+    listing: Option<Listing>,
     bytes: usize,
 }
 
@@ -63,6 +70,7 @@ struct Tables {
 pub struct SnapshotCache {
     limit: usize,
     tables: Mutex<Tables>,
+    flights: Flights,
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
@@ -83,6 +91,7 @@ impl SnapshotCache {
         Self {
             limit,
             tables: Mutex::default(),
+            flights: Flights::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
@@ -192,13 +201,13 @@ pub async fn open_version(
     let pinned = cell
         .get_or_try_init(|| async {
             engine.snapshots.misses.fetch_add(1, Ordering::Relaxed);
-            let store = log::log_store(engine, url, account)?;
             if version >= FAR_VERSION {
                 log::require_version(engine, url, version, account).await?;
             }
-            let loaded = EagerSnapshot::try_new(store.as_ref(), Some(version)).await;
+            let loading = log::Loading::new(engine, url, account, None)?;
+            let loaded = EagerSnapshot::try_new(loading.log_store.as_ref(), Some(version)).await;
             match loaded {
-                Ok(snapshot) => Ok(Arc::new(pin(url, snapshot))),
+                Ok(snapshot) => Ok(Arc::new(pin(url, snapshot, loading.listing()))),
                 Err(e) => {
                     Err(log::explain_missing(engine, url, Some(version), e.into(), account).await)
                 }
@@ -210,44 +219,57 @@ pub async fn open_version(
     Ok(pinned)
 }
 
-fn pin(url: &Url, snapshot: EagerSnapshot) -> Pinned {
+fn pin(url: &Url, snapshot: EagerSnapshot, listing: Option<Listing>) -> Pinned {
     let files = snapshot.log_data().num_files();
+    let listed = listing.as_ref().map_or(0, Listing::len);
     Pinned {
         url: url.clone(),
         version: snapshot.version(),
-        bytes: SNAPSHOT_BYTES + files * FILE_BYTES,
+        bytes: SNAPSHOT_BYTES + files * FILE_BYTES + listed * LISTED_BYTES,
+        listing,
         snapshot: Arc::new(snapshot),
     }
 }
 
 /// Opens a table at its newest version: one listing from the newest version known, and an update by
-/// what is new; nothing at all within `staleness`.
+/// what is new; nothing at all within `staleness`. Many callers share a look.
 pub async fn open_latest(
     engine: &Engine,
     url: &Url,
     staleness: Duration,
     account: &Arc<IoAccount>,
 ) -> Result<Arc<Pinned>> {
-    let known = engine
-        .snapshots
-        .newest(url)
-        .and_then(|n| Some((n.at, engine.snapshots.cached(url, n.version)?)));
-    if let Some((at, pinned)) = known {
-        if !staleness.is_zero() && at.elapsed() <= staleness {
-            engine.snapshots.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(pinned);
-        }
+    if !staleness.is_zero()
+        && let Some((at, pinned)) = known(engine, url)
+        && at.elapsed() <= staleness
+    {
+        engine.snapshots.hits.fetch_add(1, Ordering::Relaxed);
+        return Ok(pinned);
+    }
+    let look = load_latest(engine, url, account);
+    engine.snapshots.flights.share(url.as_str(), look).await
+}
+
+/// The newest version that was seen, and when.
+fn known(engine: &Engine, url: &Url) -> Option<(Instant, Arc<Pinned>)> {
+    let newest = engine.snapshots.newest(url)?;
+    let pinned = engine.snapshots.cached(url, newest.version)?;
+    Some((newest.at, pinned))
+}
+
+async fn load_latest(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<Arc<Pinned>> {
+    if let Some((_, pinned)) = known(engine, url) {
         if let Some(updated) = update(engine, &pinned, account).await? {
             return Ok(updated);
         }
         engine.snapshots.forget(url);
     }
-    let store = log::log_store(engine, url, account)?;
-    let snapshot = match EagerSnapshot::try_new(store.as_ref(), None).await {
+    let loading = log::Loading::new(engine, url, account, None)?;
+    let snapshot = match EagerSnapshot::try_new(loading.log_store.as_ref(), None).await {
         Ok(snapshot) => snapshot,
         Err(e) => return Err(log::explain_missing(engine, url, None, e.into(), account).await),
     };
-    Ok(publish(engine, url, snapshot))
+    Ok(publish(engine, url, snapshot, loading.listing()))
 }
 
 /// The newest version from a known one, or `None` when the table is no longer the same.
@@ -256,7 +278,8 @@ async fn update(
     known: &Arc<Pinned>,
     account: &Arc<IoAccount>,
 ) -> Result<Option<Arc<Pinned>>> {
-    let listing = log::list_from(engine, &known.url, known.version, account).await?;
+    let loading = log::Loading::new(engine, &known.url, account, known.listing.clone())?;
+    let listing = loading.list_from(&known.url, known.version).await?;
     let Some(modified_ms) = listing.commits.get(&known.version) else {
         return Ok(None);
     };
@@ -270,13 +293,13 @@ async fn update(
         engine.snapshots.saw_newest(&known.url, known.version);
         return Ok(Some(Arc::clone(known)));
     }
-    let store = log::log_store(engine, &known.url, account)?;
-    let mut table = DeltaTable::new(store);
+    let mut table = DeltaTable::new(Arc::clone(&loading.log_store));
     table.state = Some(DeltaTableState::new(EagerSnapshot::clone(&known.snapshot)));
     table.update_incremental(newest).await?;
     engine.snapshots.misses.fetch_add(1, Ordering::Relaxed);
     let snapshot = table.snapshot()?.snapshot().clone();
-    Ok(Some(publish(engine, &known.url, snapshot)))
+    let listing = loading.listing();
+    Ok(Some(publish(engine, &known.url, snapshot, listing)))
 }
 
 fn replace(engine: &Engine, pinned: Arc<Pinned>) -> Arc<Pinned> {
@@ -294,8 +317,13 @@ fn replace(engine: &Engine, pinned: Arc<Pinned>) -> Arc<Pinned> {
 }
 
 /// Puts a freshly loaded snapshot into the cache as its table's newest.
-pub fn publish(engine: &Engine, url: &Url, snapshot: EagerSnapshot) -> Arc<Pinned> {
-    let pinned = replace(engine, Arc::new(pin(url, snapshot)));
+pub fn publish(
+    engine: &Engine,
+    url: &Url,
+    snapshot: EagerSnapshot,
+    listing: Option<Listing>,
+) -> Arc<Pinned> {
+    let pinned = replace(engine, Arc::new(pin(url, snapshot, listing)));
     engine.snapshots.saw_newest(url, pinned.version);
     engine.snapshots.evict();
     pinned

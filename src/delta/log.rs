@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
+use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use futures::TryStreamExt;
+use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use url::Url;
 
@@ -14,6 +15,8 @@ use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
 use crate::store::escaped::EscapedListings;
+use crate::store::native_url;
+use crate::store::once::{Listing, OnceReads};
 
 /// What a listing of `_delta_log` shows.
 #[derive(Clone, Debug, Default)]
@@ -59,24 +62,97 @@ impl LogListing {
     }
 }
 
-/// A log store over the engine's own object store, counting for `account`.
-pub fn log_store(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<LogStoreRef> {
-    let mut store = engine.stores.counted(url, account)?;
+/// The engine's own object store for a table's location, counting for `account`.
+fn table_store(
+    engine: &Engine,
+    url: &Url,
+    account: &Arc<IoAccount>,
+) -> Result<Arc<dyn ObjectStore>> {
+    let store = engine.stores.counted(url, account)?;
     // The URL escapes a percent sign in the table's own path as %25.
-    if url.path().contains("%25") {
-        store = Arc::new(EscapedListings(store));
-    }
-    Ok(logstore_with(store, url, StorageConfig::default())?)
+    Ok(if url.path().contains("%25") {
+        Arc::new(EscapedListings(store))
+    } else {
+        store
+    })
 }
 
-fn log_folder(url: &Url) -> Result<Path> {
-    let table = Path::from_url_path(url.path()).map_err(|e| {
+fn log_store_over(root: Arc<dyn ObjectStore>, url: &Url) -> Result<LogStoreRef> {
+    let url = &native_url(url);
+    let table = table_path(url)?;
+    let beneath = Arc::new(PrefixStore::new(Arc::clone(&root), table));
+    Ok(default_logstore(
+        beneath,
+        root,
+        url,
+        &StorageConfig::default(),
+    ))
+}
+
+/// A log store over the engine's own object store, counting for `account`.
+pub fn log_store(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<LogStoreRef> {
+    log_store_over(table_store(engine, url, account)?, url)
+}
+
+/// The log of a table while a snapshot of it is loaded: nothing is read twice. What was read is let go
+/// of with this value, also where the log store lives on.
+pub struct Loading {
+    pub log_store: LogStoreRef,
+    reads: Arc<OnceReads>,
+}
+
+impl Loading {
+    /// `earlier` is what a load of an older version has listed.
+    pub fn new(
+        engine: &Engine,
+        url: &Url,
+        account: &Arc<IoAccount>,
+        earlier: Option<Listing>,
+    ) -> Result<Self> {
+        let store = table_store(engine, url, account)?;
+        Self::over(OnceReads::for_load(store, earlier), url)
+    }
+
+    /// For a write, which reads the commits it meets and its own.
+    pub fn for_write(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<Self> {
+        let store = table_store(engine, url, account)?;
+        Self::over(OnceReads::for_write(store), url)
+    }
+
+    fn over(reads: OnceReads, url: &Url) -> Result<Self> {
+        let reads = Arc::new(reads);
+        let log_store = log_store_over(Arc::clone(&reads) as _, url)?;
+        Ok(Self { log_store, reads })
+    }
+
+    /// What the load has listed.
+    pub fn listing(&self) -> Option<Listing> {
+        self.reads.listing()
+    }
+
+    /// Commit files from `version` on, in the listing that the load itself will use.
+    pub async fn list_from(&self, url: &Url, version: u64) -> Result<LogListing> {
+        list_from_store(self.reads.as_ref(), url, version).await
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.reads.forget();
+    }
+}
+
+fn table_path(url: &Url) -> Result<Path> {
+    Path::from_url_path(url.path()).map_err(|e| {
         NativeError::new(
             ErrorKind::Source,
             format!("{url} is not a usable location: {e}"),
         )
-    })?;
-    Ok(table.join("_delta_log"))
+    })
+}
+
+fn log_folder(url: &Url) -> Result<Path> {
+    Ok(table_path(url)?.join("_delta_log"))
 }
 
 /// Everything at the top of the table's log folder.
@@ -99,6 +175,10 @@ pub async fn list_from(
     account: &Arc<IoAccount>,
 ) -> Result<LogListing> {
     let store = engine.stores.counted(url, account)?;
+    list_from_store(store.as_ref(), url, version).await
+}
+
+async fn list_from_store(store: &dyn ObjectStore, url: &Url, version: u64) -> Result<LogListing> {
     let folder = log_folder(url)?;
     // Strictly after the name just below this version's commit file.
     let offset = folder.clone().join(format!("{version:020}"));

@@ -5,6 +5,8 @@
 
 pub mod cache;
 pub mod describe;
+mod flights;
+mod footers;
 pub mod log;
 pub mod node;
 pub mod provider;

@@ -17,6 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 
 use super::cache::Pinned;
+use super::footers::with_size_hint;
 use super::node::{DeltaNode, ScanSpec};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
@@ -82,7 +83,18 @@ impl TableProvider for DeltaProvider {
             &self.scan
         };
         if session.as_any().is::<SessionState>() {
-            let input = scan.scan(session, projection, filters, limit).await?;
+            let mut input = scan.scan(session, projection, filters, limit).await?;
+            let hint = session
+                .config_options()
+                .execution
+                .parquet
+                .metadata_size_hint;
+            // Of a file at hand the few bytes that are needed cost less than many that may be.
+            if !matches!(self.pinned.url.scheme(), "file" | "memory")
+                && let Some(bytes) = hint
+            {
+                input = with_size_hint(input, bytes)?;
+            }
             let spec = ScanSpec {
                 uri: self.pinned.url.to_string(),
                 version: self.pinned.version,

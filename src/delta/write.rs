@@ -129,7 +129,8 @@ pub async fn write(
     {
         check_schema(found, schema)?;
     }
-    let store = log::log_store(engine, &spec.url, account)?;
+    let loading = log::Loading::for_write(engine, &spec.url, account)?;
+    let store = Arc::clone(&loading.log_store);
     prepare_folder(&spec.url)?;
     let outcome = build(&spec, &existing, &store, input, state).await;
     let metrics = || {
@@ -141,7 +142,7 @@ pub async fn write(
         Ok(table) => {
             let snapshot = table.snapshot()?.snapshot().clone();
             let version = snapshot.version();
-            cache::publish(engine, &spec.url, snapshot);
+            cache::publish(engine, &spec.url, snapshot, None);
             let effect = read_effect(&store, version, &spec.commit_id).await?;
             Ok(done(version, read_version, effect, metrics()))
         }

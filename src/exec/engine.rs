@@ -30,6 +30,7 @@ use super::memory::QueryPool;
 use crate::delta::cache::SnapshotCache;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::store::account::IoAccount;
+use crate::store::profile::StoreProfile;
 use crate::store::{QueryStores, Stores};
 
 /// Consumers named in an out-of-memory message.
@@ -100,7 +101,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    pub fn new(config: EngineConfig) -> Result<Arc<Self>> {
+    pub fn new(config: EngineConfig, profiles: Vec<StoreProfile>) -> Result<Arc<Self>> {
         let pool: Arc<dyn MemoryPool> = match (config.memory_pool, config.memory_limit) {
             (PoolKind::Unbounded, _) | (_, None) => Arc::new(UnboundedMemoryPool::default()),
             (PoolKind::Fair, Some(limit)) => Arc::new(TrackConsumersPool::new(
@@ -134,7 +135,7 @@ impl Engine {
             .with_cache_manager(caches)
             .build_arc()?;
         Ok(Arc::new(Self {
-            stores: Arc::new(Stores::default()),
+            stores: Arc::new(Stores::new(profiles)),
             io: Arc::new(IoAccount::default()),
             slots: Arc::new(Semaphore::new(config.slots)),
             snapshots: SnapshotCache::new(config.snapshot_cache),

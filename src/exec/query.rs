@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use super::engine::Engine;
 use super::memory::QueryPool;
 use super::proto;
+use super::stream::Slot;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::metrics_batch;
 use crate::store::account::IoAccount;
@@ -29,6 +30,8 @@ pub struct QueryContext {
     pub memory_limit: Option<usize>,
     pub deadline: Option<Instant>,
     pub account: Arc<IoAccount>,
+    /// Whether plan texts are kept once the query has run.
+    pub capture: bool,
 }
 
 #[derive(Debug)]
@@ -57,18 +60,46 @@ enum Running {
 #[derive(Debug)]
 struct Ended {
     metrics: RecordBatch,
+    shown: Option<Shown>,
+}
+
+impl Ended {
+    fn shown(&self) -> Result<&Shown> {
+        self.shown.as_ref().ok_or_else(|| {
+            NativeError::new(
+                ErrorKind::Query,
+                "the plan was not kept: the query has capture_plan=False and has run",
+            )
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Shown {
     analyzed: String,
     physical: String,
     tree: String,
     proto: std::result::Result<Vec<u8>, String>,
 }
 
-/// Held by all streams of one execution; the last one ends it.
-pub struct Execution(pub Arc<Query>);
+/// Held by all streams of one execution, which share its place; the last one ends it.
+pub struct Execution {
+    pub slot: Slot,
+    query: Arc<Query>,
+}
+
+impl Execution {
+    pub fn new(query: Arc<Query>) -> Self {
+        Self {
+            slot: Slot::default(),
+            query,
+        }
+    }
+}
 
 impl Drop for Execution {
     fn drop(&mut self) {
-        self.0.end();
+        self.query.end();
     }
 }
 
@@ -89,59 +120,63 @@ impl Query {
         let Ok(metrics) = metrics_batch(plan.as_ref(), &self.run_id, &self.query_id) else {
             return;
         };
-        let ended = Arc::new(Ended {
-            metrics,
+        let shown = self.context.capture.then(|| Shown {
             analyzed: analyzed(&plan),
             physical: physical(&plan),
             tree: tree(&plan),
             proto: proto::encode(Arc::clone(&plan)).map_err(|e| e.message),
         });
+        let ended = Arc::new(Ended { metrics, shown });
         let before = std::mem::replace(&mut *self.running.lock(), Running::Ended(ended));
         drop(before);
     }
 
     /// The plan, or what it has left.
-    fn shown(&self) -> Running {
+    fn now(&self) -> Running {
         self.running.lock().clone()
+    }
+
+    /// A text of the plan: made of it while it is there, else the one that was kept.
+    fn text(
+        &self,
+        make: fn(&Arc<dyn ExecutionPlan>) -> String,
+        kept: fn(&Shown) -> &String,
+    ) -> Result<String> {
+        match self.now() {
+            Running::Plan(plan) => Ok(make(&plan)),
+            Running::Ended(ended) => ended.shown().map(|shown| kept(shown).clone()),
+        }
     }
 
     /// The metrics table, so far or for good.
     pub fn metrics(&self) -> Result<RecordBatch> {
-        match self.shown() {
+        match self.now() {
             Running::Plan(plan) => metrics_batch(plan.as_ref(), &self.run_id, &self.query_id),
             Running::Ended(ended) => Ok(ended.metrics.clone()),
         }
     }
 
     /// The plan with its metrics as `EXPLAIN ANALYZE` shows them.
-    pub fn analyzed_text(&self) -> String {
-        match self.shown() {
-            Running::Plan(plan) => analyzed(&plan),
-            Running::Ended(ended) => ended.analyzed.clone(),
-        }
+    pub fn analyzed_text(&self) -> Result<String> {
+        self.text(analyzed, |shown| &shown.analyzed)
     }
 
     /// The plan with statistics, an operator a line.
-    pub fn physical_text(&self) -> String {
-        match self.shown() {
-            Running::Plan(plan) => physical(&plan),
-            Running::Ended(ended) => ended.physical.clone(),
-        }
+    pub fn physical_text(&self) -> Result<String> {
+        self.text(physical, |shown| &shown.physical)
     }
 
     /// The plan as boxes.
-    pub fn physical_tree(&self) -> String {
-        match self.shown() {
-            Running::Plan(plan) => tree(&plan),
-            Running::Ended(ended) => ended.tree.clone(),
-        }
+    pub fn physical_tree(&self) -> Result<String> {
+        self.text(tree, |shown| &shown.tree)
     }
 
     /// The physical plan as protobuf.
     pub fn physical_proto(&self) -> Result<Vec<u8>> {
-        match self.shown() {
+        match self.now() {
             Running::Plan(plan) => proto::encode(plan),
             Running::Ended(ended) => ended
+                .shown()?
                 .proto
                 .clone()
                 .map_err(|message| NativeError::new(ErrorKind::Query, message)),

@@ -22,17 +22,15 @@ use super::engine::Engine;
 use super::query::Execution;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::runtime::{self, Task};
+use crate::store::account::{IoAccount, blamed};
 
 /// Batches that may wait for the reader; more would only cost memory.
 const BUFFERED: usize = 2;
 
-/// What holds a place.
-pub type SlotCell = OnceCell<OwnedSemaphorePermit>;
-
 /// A query's place among those that execute at once: waited for once, held by all streams of the query
 /// together.
 #[derive(Clone, Debug, Default)]
-pub struct Slot(pub Arc<SlotCell>);
+pub struct Slot(Arc<OnceCell<OwnedSemaphorePermit>>);
 
 impl Slot {
     /// Waits for the place, at most the profile's `queue_timeout`.
@@ -86,6 +84,7 @@ pub struct Start {
     pub partition: Option<usize>,
     pub deadline: Option<Instant>,
     pub slot: Slot,
+    pub account: Arc<IoAccount>,
     /// Ends with the last stream; after the plan, which it is about.
     pub execution: Option<Arc<Execution>>,
 }
@@ -215,7 +214,8 @@ impl Drop for Guard<'_> {
 
 async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Result<Message>>) {
     let deadline = start.deadline;
-    let work = AssertUnwindSafe(pump(start, &sender)).catch_unwind();
+    let account = Arc::clone(&start.account);
+    let work = AssertUnwindSafe(blamed(account, pump(start, &sender))).catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(runtime::cancelled()),

@@ -78,3 +78,18 @@ pub fn seconds(value: f64) -> Duration {
 pub fn deadline(timeout: Option<f64>) -> Option<Instant> {
     timeout.map(|t| Instant::now() + seconds(t))
 }
+
+/// One of a few words.
+pub fn choice<T: Copy>(name: &str, text: &str, choices: &[(&str, T)]) -> Result<T, NativeError> {
+    choices
+        .iter()
+        .find(|(known, _)| *known == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let known: Vec<_> = choices.iter().map(|(k, _)| *k).collect();
+            NativeError::new(
+                ErrorKind::Configuration,
+                format!("{name} is one of {}, not {text:?}", known.join(", ")),
+            )
+        })
+}

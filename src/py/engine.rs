@@ -5,28 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_pyarrow::FromPyArrow;
-use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::ffi_stream::ArrowArrayStreamReader;
-use datafusion::common::parsers::CompressionTypeVariant;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::SessionContext;
-use deltalake::operations::write::SchemaMode;
-use deltalake::parquet::basic::Compression;
-use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
-use deltalake::parquet::schema::types::ColumnPath;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use url::Url;
 
 use super::arrow::NativeBatch;
 use super::capsules;
 use super::config::{PyEngineConfig, deadline, seconds};
 use super::io::NativeIo;
+use super::objects::NativeObjects;
+use super::options::{PyFileOptions, PyWriteSpec, file_options, url, write_spec};
 use super::query::{NativeCodec, NativeQuery, NativeRows};
+use super::storage::PyStorage;
 use super::tables::{NativeDelta, NativeFiles};
 use crate::delta::provider::DeltaProvider;
-use crate::delta::write::{Mode, WriteSpec, Written};
+use crate::delta::write::Written;
 use crate::delta::{cache, log, write};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::codec::HandleCodec;
@@ -36,252 +32,23 @@ use crate::exec::query::{Query, QueryContext};
 use crate::exec::stream::{Rows, Slot, Start};
 use crate::runtime;
 use crate::sources::arrow::StreamTable;
-use crate::sources::files::{self, FileKind, FileOptions};
-use crate::store::account::IoAccount;
+use crate::sources::files;
+use crate::store::account::{IoAccount, blamed};
+use crate::store::profile::StoreProfile;
 
 #[pyclass(frozen, module = "fusiondelta._native")]
 pub struct NativeEngine(Arc<Engine>);
 
-/// Options of a file source; `fusiondelta.sources` fills it.
-#[derive(FromPyObject)]
-pub struct PyFileOptions {
-    kind: String,
-    urls: Vec<String>,
-    schema: Option<Py<PyAny>>,
-    partition_columns: Vec<(String, Py<PyAny>)>,
-    extension: Option<String>,
-    compression: Option<String>,
-    has_header: bool,
-    delimiter: String,
-    quote: String,
-    escape: Option<String>,
-    comment: Option<String>,
-    newlines_in_values: bool,
-    schema_infer_rows: Option<usize>,
-}
-
-/// What a write is to do; `fusiondelta.writes` fills it.
-#[derive(FromPyObject)]
-pub struct PyWriteSpec {
-    uri: String,
-    mode: String,
-    schema_mode: Option<String>,
-    partition_by: Option<Vec<String>>,
-    replace_where: Option<String>,
-    target_file_size: Option<u64>,
-    writer_properties: Option<PyWriterProperties>,
-    properties: HashMap<String, String>,
-    metadata: HashMap<String, String>,
-    commit_id: String,
-    run_id: String,
-    query_id: String,
-}
-
-#[derive(Default, FromPyObject)]
-pub struct PyWriterProperties {
-    compression: Option<String>,
-    compression_level: Option<i32>,
-    max_row_group_rows: Option<usize>,
-    data_page_bytes: Option<usize>,
-    dictionary: Option<bool>,
-    statistics: Option<String>,
-    bloom_filter_columns: Vec<String>,
-}
-
-/// Rows of a row group. A reader and a writer hold one for each partition they work on, so a million
-/// (the crate's default) costs hundreds of megabytes where tables are wide; and a file with one row
-/// group is one core's work.
-const DEFAULT_ROW_GROUP_ROWS: usize = 128 * 1024;
-
-fn url(uri: &str) -> Result<Url> {
-    Url::parse(uri).map_err(|e| {
-        NativeError::new(
-            ErrorKind::Configuration,
-            format!("{uri:?} is not a location: {e}"),
-        )
-    })
-}
-
-fn byte(name: &str, text: &str) -> Result<u8> {
-    match text.as_bytes() {
-        [one] => Ok(*one),
-        _ => Err(NativeError::new(
-            ErrorKind::Configuration,
-            format!("{name} is one character of one byte, not {text:?}"),
-        )),
-    }
-}
-
-fn choice<T: Copy>(name: &str, text: &str, choices: &[(&str, T)]) -> Result<T> {
-    choices
-        .iter()
-        .find(|(known, _)| *known == text)
-        .map(|(_, value)| *value)
-        .ok_or_else(|| {
-            let known: Vec<_> = choices.iter().map(|(k, _)| *k).collect();
-            NativeError::new(
-                ErrorKind::Configuration,
-                format!("{name} is one of {}, not {text:?}", known.join(", ")),
-            )
-        })
-}
-
-fn file_options(py: Python<'_>, options: PyFileOptions) -> PyResult<FileOptions> {
-    let PyFileOptions {
-        kind,
-        urls,
-        schema,
-        partition_columns,
-        extension,
-        compression,
-        has_header,
-        delimiter,
-        quote,
-        escape,
-        comment,
-        newlines_in_values,
-        schema_infer_rows,
-    } = options;
-    let kinds = [
-        ("parquet", FileKind::Parquet),
-        ("csv", FileKind::Csv),
-        ("json", FileKind::Json),
-        ("arrow", FileKind::Arrow),
-    ];
-    let compressions = [
-        ("gzip", CompressionTypeVariant::GZIP),
-        ("bzip2", CompressionTypeVariant::BZIP2),
-        ("xz", CompressionTypeVariant::XZ),
-        ("zstd", CompressionTypeVariant::ZSTD),
-    ];
-    let schema = schema
-        .map(|s| Schema::from_pyarrow_bound(s.bind(py)))
-        .transpose()?;
-    let partition_columns = partition_columns
-        .into_iter()
-        .map(|(name, data_type)| {
-            let data_type =
-                datafusion::arrow::datatypes::DataType::from_pyarrow_bound(data_type.bind(py))?;
-            Ok((name, data_type))
-        })
-        .collect::<PyResult<_>>()?;
-    let optional = |name, text: Option<String>| text.map(|t| byte(name, &t)).transpose();
-    Ok(FileOptions {
-        kind: choice("kind", &kind, &kinds)?,
-        urls: urls.iter().map(|u| url(u)).collect::<Result<_>>()?,
-        schema: schema.map(Arc::new),
-        partition_columns,
-        extension,
-        compression: compression
-            .map(|c| choice("compression", &c, &compressions))
-            .transpose()?,
-        has_header,
-        delimiter: byte("delimiter", &delimiter)?,
-        quote: byte("quote", &quote)?,
-        escape: optional("escape", escape)?,
-        comment: optional("comment", comment)?,
-        newlines_in_values,
-        schema_infer_rows,
-    })
-}
-
-fn writer_properties(properties: PyWriterProperties) -> Result<WriterProperties> {
-    let PyWriterProperties {
-        compression,
-        compression_level,
-        max_row_group_rows,
-        data_page_bytes,
-        dictionary,
-        statistics,
-        bloom_filter_columns,
-    } = properties;
-    let mut builder = WriterProperties::builder();
-    let text = match (
-        compression.as_deref().unwrap_or("snappy"),
-        compression_level,
-    ) {
-        (name, Some(level)) => format!("{}({level})", name.to_uppercase()),
-        ("zstd", None) => "ZSTD(3)".to_owned(),
-        ("gzip", None) => "GZIP(6)".to_owned(),
-        ("brotli", None) => "BROTLI(1)".to_owned(),
-        (name, None) => name.to_uppercase(),
-    };
-    let compression: Compression = text.parse().map_err(|e| {
-        NativeError::new(ErrorKind::Configuration, format!("compression {text}: {e}"))
-    })?;
-    builder = builder.set_compression(compression);
-    builder = builder
-        .set_max_row_group_row_count(Some(max_row_group_rows.unwrap_or(DEFAULT_ROW_GROUP_ROWS)));
-    if let Some(bytes) = data_page_bytes {
-        builder = builder.set_data_page_size_limit(bytes);
-    }
-    if let Some(enabled) = dictionary {
-        builder = builder.set_dictionary_enabled(enabled);
-    }
-    if let Some(level) = statistics {
-        let levels = [
-            ("none", EnabledStatistics::None),
-            ("chunk", EnabledStatistics::Chunk),
-            ("page", EnabledStatistics::Page),
-        ];
-        builder = builder.set_statistics_enabled(choice("statistics", &level, &levels)?);
-    }
-    for column in bloom_filter_columns {
-        let path = ColumnPath::new(column.split('.').map(str::to_owned).collect());
-        builder = builder.set_column_bloom_filter_enabled(path, true);
-    }
-    Ok(builder.build())
-}
-
-fn write_spec(spec: PyWriteSpec) -> Result<WriteSpec> {
-    let PyWriteSpec {
-        uri,
-        mode,
-        schema_mode,
-        partition_by,
-        replace_where,
-        target_file_size,
-        writer_properties: writer,
-        properties,
-        metadata,
-        commit_id,
-        run_id,
-        query_id,
-    } = spec;
-    let modes = [
-        ("append", Mode::Append),
-        ("overwrite", Mode::Overwrite),
-        ("error", Mode::Error),
-        ("ignore", Mode::Ignore),
-    ];
-    let schema_modes = [
-        ("merge", SchemaMode::Merge),
-        ("overwrite", SchemaMode::Overwrite),
-    ];
-    Ok(WriteSpec {
-        url: url(&uri)?,
-        mode: choice("mode", &mode, &modes)?,
-        schema_mode: schema_mode
-            .map(|m| choice("schema_mode", &m, &schema_modes))
-            .transpose()?,
-        partition_by,
-        replace_where,
-        target_file_size,
-        writer_properties: writer_properties(writer.unwrap_or_default())?,
-        properties: properties.into_iter().map(|(k, v)| (k, Some(v))).collect(),
-        metadata,
-        commit_id,
-        run_id,
-        query_id,
-    })
-}
-
 #[pymethods]
 impl NativeEngine {
     #[new]
-    fn new(config: PyEngineConfig) -> PyResult<Self> {
+    fn new(config: PyEngineConfig, storage: Vec<PyStorage>) -> PyResult<Self> {
         runtime::handle()?;
-        Ok(Self(Engine::new(config.try_into()?)?))
+        let profiles = storage
+            .into_iter()
+            .map(StoreProfile::try_from)
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self(Engine::new(config.try_into()?, profiles)?))
     }
 
     /// Raises where the engine is closed, or was made in a parent process.
@@ -298,6 +65,30 @@ impl NativeEngine {
     /// Counters for one query, whose counts are also the engine's.
     fn new_io(&self) -> NativeIo {
         NativeIo(IoAccount::child_of(&self.0.io))
+    }
+
+    /// The objects at a location.
+    fn objects(&self, uri: &str, io: &NativeIo) -> PyResult<NativeObjects> {
+        self.0.check()?;
+        let url = url(uri)?;
+        let store = self.0.stores.counted(&url, &io.0)?;
+        Ok(NativeObjects::new(store, &url)?)
+    }
+
+    /// Where the credentials of a location come from, as far as its profile leaves that to be found.
+    #[pyo3(signature = (uri, timeout=None))]
+    fn identity(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<String>> {
+        self.0.check()?;
+        let url = url(uri)?;
+        let engine = Arc::clone(&self.0);
+        Ok(runtime::run(py, deadline(timeout), async move {
+            engine.stores.identity(&url).await
+        })?)
     }
 
     /// A codec for one pooled context.
@@ -328,7 +119,8 @@ impl NativeEngine {
         let url = url(uri)?;
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);
-        let pinned = runtime::run(py, deadline(timeout), async move {
+        let blame = Arc::clone(&account);
+        let opening = async move {
             let version = match (version, timestamp_ms) {
                 (Some(version), _) => version,
                 (None, Some(at)) => {
@@ -347,7 +139,8 @@ impl NativeEngine {
                 }
             };
             cache::open_version(&engine, &url, version, &account).await
-        })?;
+        };
+        let pinned = runtime::run(py, deadline(timeout), blamed(blame, opening))?;
         let provider = DeltaProvider::new(Arc::clone(&self.0), Arc::clone(&pinned))?;
         Ok(NativeDelta {
             engine: Arc::clone(&self.0),
@@ -362,11 +155,9 @@ impl NativeEngine {
         let url = url(uri)?;
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);
-        let listing = runtime::run(
-            py,
-            None,
-            async move { log::list(&engine, &url, &account).await },
-        )?;
+        let blame = Arc::clone(&account);
+        let listing = async move { log::list(&engine, &url, &account).await };
+        let listing = runtime::run(py, None, blamed(blame, listing))?;
         Ok(listing.readable())
     }
 
@@ -383,14 +174,14 @@ impl NativeEngine {
         let options = file_options(py, options)?;
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);
-        let table = runtime::run(py, deadline(timeout), async move {
-            files::open(&engine, options, &settings, &account).await
-        })?;
+        let blame = Arc::clone(&account);
+        let opening = async move { files::open(&engine, options, &settings, &account).await };
+        let table = runtime::run(py, deadline(timeout), blamed(blame, opening))?;
         Ok(NativeFiles(table))
     }
 
     /// Plans what `plan.to_bytes(session)` gave, under `settings`; `ids` are those of run and query.
-    #[pyo3(signature = (session, codec, plan, settings, io, ids, *, memory_limit=None, timeout=None))]
+    #[pyo3(signature = (session, codec, plan, settings, io, ids, *, capture=true, memory_limit=None, timeout=None))]
     #[allow(clippy::too_many_arguments)]
     fn plan(
         &self,
@@ -401,6 +192,7 @@ impl NativeEngine {
         settings: HashMap<String, String>,
         io: &NativeIo,
         ids: (String, String),
+        capture: bool,
         memory_limit: Option<usize>,
         timeout: Option<f64>,
     ) -> PyResult<NativeQuery> {
@@ -411,13 +203,12 @@ impl NativeEngine {
             memory_limit,
             deadline: deadline(timeout),
             account: Arc::clone(&io.0),
+            capture,
         };
         let engine = Arc::clone(&self.0);
-        let planned = runtime::run(
-            py,
-            context.deadline,
-            Query::from_bytes(engine, plan, decoding, context, ids),
-        );
+        let deadline = context.deadline;
+        let planning = Query::from_bytes(engine, plan, decoding, context, ids);
+        let planned = runtime::run(py, deadline, blamed(Arc::clone(&io.0), planning));
         codec.codec.clear();
         Ok(NativeQuery::new(planned?))
     }
@@ -440,7 +231,8 @@ impl NativeEngine {
         let context = state.task_ctx();
         let engine = Arc::clone(&self.0);
         let deadline = deadline(timeout);
-        let plan = runtime::run(py, deadline, proto::decode(engine, plan, state, account))?;
+        let decoded = proto::decode(engine, plan, state, Arc::clone(&account));
+        let plan = runtime::run(py, deadline, blamed(Arc::clone(&account), decoded))?;
         Ok(NativeRows(Arc::new(Rows::new(Start {
             engine: Arc::clone(&self.0),
             plan,
@@ -448,6 +240,7 @@ impl NativeEngine {
             partition: None,
             deadline,
             slot: Slot::default(),
+            account,
             execution: None,
         }))))
     }
@@ -487,13 +280,15 @@ impl NativeEngine {
         };
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);
-        let written = runtime::run(py, deadline(timeout), async move {
+        let blame = Arc::clone(&account);
+        let writing = async move {
             let slot = Slot::default();
             slot.enter(&engine).await?;
             let (env, _) = engine.query_env(&account, memory_limit);
             let (state, planner) = engine.write_session(&settings, env)?;
             write::write(&engine, spec, input, state, planner, &account).await
-        })?;
+        };
+        let written = runtime::run(py, deadline(timeout), blamed(blame, writing))?;
         let Written {
             version,
             read_version,

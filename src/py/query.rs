@@ -20,7 +20,7 @@ use super::tables::NativeTable;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::codec::HandleCodec;
 use crate::exec::query::{Execution, Query};
-use crate::exec::stream::{Rows, Slot, SlotCell, Start};
+use crate::exec::stream::{Rows, Start};
 use crate::runtime;
 
 /// The codec of one pooled context.
@@ -63,8 +63,7 @@ impl NativeCodec {
 #[pyclass(frozen, module = "fusiondelta._native")]
 pub struct NativeQuery {
     query: Arc<Query>,
-    /// Held by the streams alone, so that the place is free once the last of them is done.
-    slot: Mutex<Weak<SlotCell>>,
+    /// Held by the streams alone: the last of them ends it, and frees its place.
     execution: Mutex<Weak<Execution>>,
 }
 
@@ -72,21 +71,12 @@ impl NativeQuery {
     pub fn new(query: Query) -> Self {
         Self {
             query: Arc::new(query),
-            slot: Mutex::default(),
             execution: Mutex::default(),
         }
     }
 
     pub fn logical(&self) -> &LogicalPlan {
         &self.query.logical
-    }
-
-    /// The place that all streams of the query share.
-    fn slot(&self) -> Slot {
-        let mut held = self.slot.lock();
-        let cell = held.upgrade().unwrap_or_default();
-        *held = Arc::downgrade(&cell);
-        Slot(cell)
     }
 }
 
@@ -123,10 +113,9 @@ impl NativeQuery {
                 "the query has run to its end and gives no more rows",
             )
         })?;
-        // All streams of the query end one execution.
         let execution = held
             .upgrade()
-            .unwrap_or_else(|| Arc::new(Execution(Arc::clone(&self.query))));
+            .unwrap_or_else(|| Arc::new(Execution::new(Arc::clone(&self.query))));
         *held = Arc::downgrade(&execution);
         Ok(NativeRows(Arc::new(Rows::new(Start {
             engine: Arc::clone(&self.query.engine),
@@ -134,7 +123,8 @@ impl NativeQuery {
             context: self.query.task_context(),
             partition,
             deadline: self.query.context.deadline,
-            slot: self.slot(),
+            slot: execution.slot.clone(),
+            account: Arc::clone(&self.query.context.account),
             execution: Some(execution),
         }))))
     }
@@ -159,14 +149,14 @@ impl NativeQuery {
         out.set_item("optimized", query.optimized.display_indent().to_string())?;
         // Foreign parts of a plan may want Python from another thread.
         let (physical, tree) = py.detach(|| (query.physical_text(), query.physical_tree()));
-        out.set_item("physical", physical)?;
-        out.set_item("tree", tree)?;
+        out.set_item("physical", physical?)?;
+        out.set_item("tree", tree?)?;
         Ok(out)
     }
 
     /// The physical plan with the metrics gathered so far.
-    fn analyzed_text(&self, py: Python<'_>) -> String {
-        py.detach(|| self.query.analyzed_text())
+    fn analyzed_text(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(py.detach(|| self.query.analyzed_text())?)
     }
 
     fn metrics(&self, py: Python<'_>) -> PyResult<NativeBatch> {

@@ -20,6 +20,7 @@ use crate::exec::engine::Engine;
 use crate::runtime;
 use crate::sources::arrow::{StreamTable, memory_table};
 use crate::sources::files::FileTable;
+use crate::store::account::blamed;
 
 /// A Delta table at one version.
 #[pyclass(frozen, module = "fusiondelta._native")]
@@ -56,6 +57,12 @@ impl NativeDelta {
         Ok(NativeBatch(describe::files(&self.pinned)?))
     }
 
+    /// Path of an active file beneath the table, or `None` where there is none.
+    fn first_file(&self) -> Option<String> {
+        let log_data = self.pinned.snapshot.log_data();
+        log_data.iter().next().map(|file| file.path().to_string())
+    }
+
     /// Commit information as a JSON array, newest first.
     #[pyo3(signature = (io, limit=None))]
     fn history_json(
@@ -66,9 +73,9 @@ impl NativeDelta {
     ) -> PyResult<String> {
         let (engine, pinned) = (Arc::clone(&self.engine), Arc::clone(&self.pinned));
         let account = Arc::clone(&io.0);
-        let history = runtime::run(py, None, async move {
-            describe::history(&engine, &pinned, limit, &account).await
-        })?;
+        let blame = Arc::clone(&account);
+        let reading = async move { describe::history(&engine, &pinned, limit, &account).await };
+        let history = runtime::run(py, None, blamed(blame, reading))?;
         Ok(serde_json::Value::Array(history).to_string())
     }
 

@@ -1,29 +1,58 @@
-//! What object-store requests a query (or an engine) made: counts by operation and purpose, bytes.
+//! What object-store requests a query (or an engine) made: counts, bytes, time and retries, by kind of
+//! request and purpose.
 
+use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use object_store::path::Path;
+use parking_lot::Mutex;
+
+use crate::error::{ErrorKind, NativeError, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     List,
     Head,
     Get,
+    /// A part of an object.
+    GetRange,
     Put,
+    /// One request of a multipart upload: its start, a part, its end.
+    Multipart,
     Delete,
     Copy,
 }
 
 impl Operation {
-    pub const ALL: [(Operation, &'static str); 6] = [
+    pub const ALL: [(Operation, &'static str); 8] = [
         (Self::List, "list"),
         (Self::Head, "head"),
         (Self::Get, "get"),
+        (Self::GetRange, "get_range"),
         (Self::Put, "put"),
+        (Self::Multipart, "multipart"),
         (Self::Delete, "delete"),
         (Self::Copy, "copy"),
     ];
+
+    /// The operation as short accounts name it: parts count with wholes.
+    pub fn family(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Head => "head",
+            Self::Get | Self::GetRange => "get",
+            Self::Put | Self::Multipart => "put",
+            Self::Delete => "delete",
+            Self::Copy => "copy",
+        }
+    }
+
+    /// Whether one call of the store is one request, so that a second one repeats the first.
+    pub fn is_single(self) -> bool {
+        !matches!(self, Self::List | Self::Delete)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +85,10 @@ impl Purpose {
             || name.contains("_sidecars")
         {
             Self::Checkpoint
-        } else if matches!(operation, Operation::Put | Operation::Copy) {
+        } else if matches!(
+            operation,
+            Operation::Put | Operation::Multipart | Operation::Copy
+        ) {
             Self::Commit
         } else {
             Self::Log
@@ -64,24 +96,39 @@ impl Purpose {
     }
 }
 
+#[derive(Debug, Default)]
+struct Cell {
+    requests: AtomicU64,
+    retries: AtomicU64,
+    bytes: AtomicU64,
+    nanos: AtomicU64,
+}
+
+/// Failures of requests that are remembered, the newest of a query.
+const FAILURES: usize = 16;
+
 /// Counters of one query; every addition is also made in `parent`.
 #[derive(Debug, Default)]
 pub struct IoAccount {
-    counts: [[AtomicU64; Purpose::ALL.len()]; Operation::ALL.len()],
-    bytes_read: AtomicU64,
-    bytes_written: AtomicU64,
-    retries: AtomicU64,
+    cells: [[Cell; Purpose::ALL.len()]; Operation::ALL.len()],
+    failures: Mutex<VecDeque<(ErrorKind, String)>>,
     parent: Option<Arc<IoAccount>>,
 }
 
-/// A reading of an account.
-#[derive(Clone, Debug)]
-pub struct IoReading {
-    pub requests: Vec<(&'static str, u64)>,
-    pub by_purpose: Vec<(&'static str, u64)>,
-    pub bytes_read: u64,
-    pub bytes_written: u64,
+/// A line of an account: requests of one kind for one purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct IoLine {
+    pub operation: Operation,
+    pub operation_name: &'static str,
+    pub purpose: &'static str,
+    /// Requests sent, repeated ones included.
+    pub requests: u64,
+    /// Those of them that repeated a failed one.
     pub retries: u64,
+    /// Bytes read or written.
+    pub bytes: u64,
+    /// Time until each answer began, added up, in nanoseconds.
+    pub nanos: u64,
 }
 
 impl IoAccount {
@@ -92,51 +139,99 @@ impl IoAccount {
         })
     }
 
-    pub fn count(&self, operation: Operation, path: &Path) {
-        self.count_as(operation, Purpose::of(path.as_ref(), operation));
-    }
-
-    pub fn count_as(&self, operation: Operation, purpose: Purpose) {
-        self.counts[operation as usize][purpose as usize].fetch_add(1, Ordering::Relaxed);
-        if let Some(parent) = &self.parent {
-            parent.count_as(operation, purpose);
+    fn each(&self, operation: Operation, purpose: Purpose, add: impl Fn(&Cell)) {
+        let mut account = Some(self);
+        while let Some(current) = account {
+            add(&current.cells[operation as usize][purpose as usize]);
+            account = current.parent.as_deref();
         }
     }
 
-    pub fn read(&self, bytes: u64) {
-        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(parent) = &self.parent {
-            parent.read(bytes);
-        }
+    /// Counts requests, some of them retries, that took `time` in all.
+    pub fn count(
+        &self,
+        operation: Operation,
+        purpose: Purpose,
+        requests: u64,
+        retries: u64,
+        time: Duration,
+    ) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.each(operation, purpose, |cell| {
+            cell.requests.fetch_add(requests, Ordering::Relaxed);
+            cell.retries.fetch_add(retries, Ordering::Relaxed);
+            cell.nanos.fetch_add(nanos, Ordering::Relaxed);
+        });
     }
 
-    pub fn wrote(&self, bytes: u64) {
-        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(parent) = &self.parent {
-            parent.wrote(bytes);
-        }
+    /// Counts bytes that came or went.
+    pub fn moved(&self, operation: Operation, purpose: Purpose, bytes: u64) {
+        self.each(operation, purpose, |cell| {
+            cell.bytes.fetch_add(bytes, Ordering::Relaxed);
+        });
     }
 
-    pub fn reading(&self) -> IoReading {
-        let cell =
-            |o: Operation, p: Purpose| self.counts[o as usize][p as usize].load(Ordering::Relaxed);
-        IoReading {
-            requests: Operation::ALL
-                .iter()
-                .map(|(o, name)| (*name, Purpose::ALL.iter().map(|(p, _)| cell(*o, *p)).sum()))
-                .collect(),
-            by_purpose: Purpose::ALL
-                .iter()
-                .map(|(p, name)| {
-                    (
-                        *name,
-                        Operation::ALL.iter().map(|(o, _)| cell(*o, *p)).sum(),
-                    )
-                })
-                .collect(),
-            bytes_read: self.bytes_read.load(Ordering::Relaxed),
-            bytes_written: self.bytes_written.load(Ordering::Relaxed),
-            retries: self.retries.load(Ordering::Relaxed),
+    /// Every line with a request in it.
+    pub fn lines(&self) -> Vec<IoLine> {
+        let mut lines = Vec::new();
+        for (operation, operation_name) in Operation::ALL {
+            for (purpose, purpose_name) in Purpose::ALL {
+                let cell = &self.cells[operation as usize][purpose as usize];
+                let requests = cell.requests.load(Ordering::Relaxed);
+                if requests > 0 {
+                    lines.push(IoLine {
+                        operation,
+                        operation_name,
+                        purpose: purpose_name,
+                        requests,
+                        retries: cell.retries.load(Ordering::Relaxed),
+                        bytes: cell.bytes.load(Ordering::Relaxed),
+                        nanos: cell.nanos.load(Ordering::Relaxed),
+                    });
+                }
+            }
+        }
+        lines
+    }
+
+    /// Remembers how a request failed, with the text its error shows.
+    pub fn failed(&self, kind: ErrorKind, text: String) {
+        let mut failures = self.failures.lock();
+        if failures.len() == FAILURES {
+            failures.pop_front();
+        }
+        failures.push_back((kind, text));
+    }
+
+    /// The error with the kind of the request that it came of. The Parquet reader and the kernel pass a
+    /// store's error on as text alone; that text is how it is known again.
+    pub fn blame(&self, error: NativeError) -> NativeError {
+        let vague = matches!(
+            error.kind,
+            ErrorKind::Execution | ErrorKind::Source | ErrorKind::Internal | ErrorKind::Query
+        );
+        if !vague || error.python.is_some() {
+            return error;
+        }
+        let failures = self.failures.lock();
+        match failures
+            .iter()
+            .rev()
+            .find(|(_, text)| error.message.contains(text.as_str()))
+        {
+            Some((kind, _)) => NativeError {
+                kind: *kind,
+                ..error
+            },
+            None => error,
         }
     }
+}
+
+/// `work`, whose errors are blamed on the requests they came of.
+pub async fn blamed<T>(
+    account: Arc<IoAccount>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    work.await.map_err(|e| account.blame(e))
 }

@@ -1,36 +1,119 @@
 //! Outermost wrapper of the stack: every request is counted for the query that makes it.
 //!
-//! It stands above retries and caches of the store beneath, so a count is a request as the engine
-//! asked for it.
+//! A store on the other side of a wire tells of its requests itself (`wire`), each page, part and retry;
+//! for files and memory, which have none, a call is a request.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::future::Future;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryFutureExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    RenameOptions, Result, UploadPart, coalesce_ranges,
 };
 
 use super::account::{IoAccount, Operation, Purpose};
+use super::create::create;
+use super::failure::{explain, explain_body};
+use super::profile::Policy;
+use super::request::Call;
 
 /// Last bytes of every Parquet file (format specification, "File format").
 const PARQUET_MAGIC: &[u8] = b"PAR1";
 
-#[derive(Debug)]
+/// A store as the counting wrapper needs to know it.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    pub store: Arc<dyn ObjectStore>,
+    /// How it is asked; `None` for a store without a wire.
+    pub wire: Option<Arc<Policy>>,
+}
+
+#[derive(Clone, Debug)]
 pub struct CountedStore {
     inner: Arc<dyn ObjectStore>,
+    wire: Option<Arc<Policy>>,
     account: Arc<IoAccount>,
 }
 
 impl CountedStore {
-    pub fn new(inner: Arc<dyn ObjectStore>, account: Arc<IoAccount>) -> Self {
-        Self { inner, account }
+    pub fn new(backend: Backend, account: Arc<IoAccount>) -> Self {
+        Self {
+            inner: backend.store,
+            wire: backend.wire,
+            account,
+        }
+    }
+
+    pub(super) fn call(&self, operation: Operation, path: &Path) -> Arc<Call> {
+        Call::new(
+            &self.account,
+            operation,
+            Purpose::of(path.as_ref(), operation),
+        )
+    }
+
+    /// Runs a call to its result, explained if it failed.
+    async fn run<T>(&self, call: &Arc<Call>, work: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.wire.is_some() {
+            return call.run(work).await.map_err(|e| explain(e, call));
+        }
+        let started = Instant::now();
+        let done = work.await;
+        call.sent(started.elapsed(), None);
+        done
+    }
+
+    /// Puts an object, as part of a call.
+    pub(super) async fn put(
+        &self,
+        call: &Arc<Call>,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let bytes = payload.content_length() as u64;
+        let work = self.inner.put_opts(location, payload, options);
+        let done = self.run(call, work).await?;
+        call.moved(bytes);
+        Ok(done)
+    }
+
+    /// A call whose request is sent once.
+    pub(super) fn call_once(&self, operation: Operation, path: &Path) -> Arc<Call> {
+        let purpose = Purpose::of(path.as_ref(), operation);
+        Call::once(&self.account, operation, purpose)
+    }
+
+    fn listing(&self, prefix: Option<&Path>) -> Arc<Call> {
+        let operation = Operation::List;
+        match prefix {
+            Some(prefix) => self.call(operation, prefix),
+            None => Call::new(&self.account, operation, Purpose::Data),
+        }
+    }
+
+    fn listed(
+        &self,
+        prefix: Option<&Path>,
+        inner: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let call = self.listing(prefix);
+        if self.wire.is_none() {
+            call.sent(Default::default(), None);
+            return inner;
+        }
+        call.stream(inner)
+            .map(move |found| found.map_err(|e| explain(e, &call)))
+            .boxed()
     }
 }
 
@@ -49,11 +132,15 @@ impl ObjectStore for CountedStore {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        self.account.count(Operation::Put, location);
-        let bytes = payload.content_length() as u64;
-        let done = self.inner.put_opts(location, payload, options).await?;
-        self.account.wrote(bytes);
-        Ok(done)
+        match &self.wire {
+            Some(policy) if options.mode == PutMode::Create => {
+                create(self, policy, location, payload, options).await
+            }
+            _ => {
+                let call = self.call(Operation::Put, location);
+                self.put(&call, location, payload, options).await
+            }
+        }
     }
 
     async fn put_multipart_opts(
@@ -61,71 +148,103 @@ impl ObjectStore for CountedStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.account.count(Operation::Put, location);
-        let inner = self.inner.put_multipart_opts(location, options).await?;
+        let call = self.call(Operation::Multipart, location);
+        let inner = self
+            .run(&call, self.inner.put_multipart_opts(location, options))
+            .await?;
         Ok(Box::new(CountedUpload {
             inner,
-            account: Arc::clone(&self.account),
+            store: self.clone(),
             location: location.clone(),
         }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        if options.head {
-            self.account.count(Operation::Head, location);
-            return self.inner.get_opts(location, options).await;
+        let head = options.head;
+        let operation = match (head, &options.range) {
+            (true, _) => Operation::Head,
+            (false, Some(_)) => Operation::GetRange,
+            (false, None) => Operation::Get,
+        };
+        let call = self.call(operation, location);
+        let mut found = self
+            .run(&call, self.inner.get_opts(location, options))
+            .await?;
+        if head {
+            return Ok(found);
         }
-        let ranged = options.range.is_some();
-        let mut purpose = Purpose::of(location.as_ref(), Operation::Get);
-        let result = self.inner.get_opts(location, options).await;
-        if let Ok(found) = &result {
-            // A Parquet file ends with its footer; no data page reaches the last byte.
-            if purpose == Purpose::Data
-                && ranged
-                && found.range.end == found.meta.size
-                && location.as_ref().ends_with(".parquet")
-            {
-                purpose = Purpose::Footer;
-            }
-            self.account.read(found.range.end - found.range.start);
+        let purpose = Purpose::of(location.as_ref(), operation);
+        // A Parquet file ends with its footer; no data page reaches the last byte.
+        let is_footer = purpose == Purpose::Data
+            && operation == Operation::GetRange
+            && found.range.end == found.meta.size
+            && location.as_ref().ends_with(".parquet");
+        call.settle(if is_footer { Purpose::Footer } else { purpose });
+        call.moved(found.range.end - found.range.start);
+        if self.wire.is_some()
+            && let GetResultPayload::Stream(body) = found.payload
+        {
+            // A body that breaks off is asked for again while it is read.
+            let scoped = call.stream(body);
+            let body = scoped.map(move |part| part.map_err(|e| explain_body(e, &call)));
+            found.payload = GetResultPayload::Stream(body.boxed());
         }
-        self.account.count_as(Operation::Get, purpose);
-        result
+        Ok(found)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let mut purpose = Purpose::of(location.as_ref(), Operation::Get);
-        let result = self.inner.get_ranges(location, ranges).await;
-        if let Ok(found) = &result {
-            // The size of the file is not told here, but the footer shows itself by its magic number.
-            if purpose == Purpose::Data && found.iter().any(|b| b.ends_with(PARQUET_MAGIC)) {
-                purpose = Purpose::Footer;
-            }
-            self.account
-                .read(found.iter().map(|b| b.len() as u64).sum());
+        if let Some(policy) = &self.wire {
+            let fetch = |range: Range<u64>| {
+                let options = GetOptions {
+                    range: Some(GetRange::Bounded(range)),
+                    ..GetOptions::default()
+                };
+                self.get_opts(location, options).and_then(GetResult::bytes)
+            };
+            return coalesce_ranges(ranges, fetch, policy.coalesce).await;
         }
-        self.account.count_as(Operation::Get, purpose);
-        result
+        let operation = Operation::GetRange;
+        let call = self.call(operation, location);
+        let found = self
+            .run(&call, self.inner.get_ranges(location, ranges))
+            .await?;
+        let mut purpose = Purpose::of(location.as_ref(), operation);
+        // The size of the file is not told here, but the footer shows itself by its magic number.
+        if purpose == Purpose::Data && found.iter().any(|b| b.ends_with(PARQUET_MAGIC)) {
+            purpose = Purpose::Footer;
+        }
+        call.settle(purpose);
+        call.moved(found.iter().map(|b| b.len() as u64).sum());
+        Ok(found)
     }
 
     fn delete_stream(
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
+        let deleted = self.inner.delete_stream(locations);
         let account = Arc::clone(&self.account);
-        self.inner
-            .delete_stream(locations)
+        let operation = Operation::Delete;
+        if self.wire.is_some() {
+            // Many objects in one request, which are all of one table.
+            let call = Call::new(&account, operation, Purpose::Data);
+            return call
+                .stream(deleted)
+                .map(move |done| done.map_err(|e| explain(e, &call)))
+                .boxed();
+        }
+        deleted
             .inspect(move |done| {
                 if let Ok(path) = done {
-                    account.count(Operation::Delete, path);
+                    let purpose = Purpose::of(path.as_ref(), operation);
+                    account.count(operation, purpose, 1, 0, Default::default());
                 }
             })
             .boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.count_list(prefix);
-        self.inner.list(prefix)
+        self.listed(prefix, self.inner.list(prefix))
     }
 
     fn list_with_offset(
@@ -133,61 +252,59 @@ impl ObjectStore for CountedStore {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.count_list(prefix);
-        self.inner.list_with_offset(prefix, offset)
+        self.listed(prefix, self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.count_list(prefix);
-        self.inner.list_with_delimiter(prefix).await
+        let call = self.listing(prefix);
+        self.run(&call, self.inner.list_with_delimiter(prefix))
+            .await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.account.count(Operation::Copy, to);
-        self.inner.copy_opts(from, to, options).await
+        let call = self.call(Operation::Copy, to);
+        self.run(&call, self.inner.copy_opts(from, to, options))
+            .await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.account.count(Operation::Copy, to);
-        self.inner.rename_opts(from, to, options).await
-    }
-}
-
-impl CountedStore {
-    fn count_list(&self, prefix: Option<&Path>) {
-        match prefix {
-            Some(prefix) => self.account.count(Operation::List, prefix),
-            None => self.account.count_as(Operation::List, Purpose::Data),
-        }
+        let call = self.call(Operation::Copy, to);
+        self.run(&call, self.inner.rename_opts(from, to, options))
+            .await
     }
 }
 
 #[derive(Debug)]
 struct CountedUpload {
     inner: Box<dyn MultipartUpload>,
-    account: Arc<IoAccount>,
+    store: CountedStore,
     location: Path,
 }
 
 #[async_trait]
 impl MultipartUpload for CountedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.account.count(Operation::Put, &self.location);
         let bytes = data.content_length() as u64;
-        let account = Arc::clone(&self.account);
+        let store = self.store.clone();
+        let call = store.call(Operation::Multipart, &self.location);
+        // The part is made within the call too: some stores begin to send at once.
         let part = self.inner.put_part(data);
         Box::pin(async move {
-            part.await?;
-            account.wrote(bytes);
+            store.run(&call, part).await?;
+            call.moved(bytes);
             Ok(())
         })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        self.inner.complete().await
+        let call = self.store.call(Operation::Multipart, &self.location);
+        let store = self.store.clone();
+        store.run(&call, self.inner.complete()).await
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.inner.abort().await
+        let call = self.store.call(Operation::Multipart, &self.location);
+        let store = self.store.clone();
+        store.run(&call, self.inner.abort()).await
     }
 }

@@ -1,11 +1,21 @@
-//! Object stores, drawn outside in: counting (per query) → the store of the scheme and authority.
+//! Object stores, drawn outside in: counting and its calls (per query) → retries of the store's client →
+//! the wire (concurrency, what may not be repeated) → credentials.
 //!
-//! A store is made once per engine and shared by log reads, Delta scans, file scans and writes. Each
-//! query sees it through its own registry, so that a request is counted for the query that made it.
+//! A store is made once per engine and (scheme, authority, profile), and shared by log reads, Delta scans,
+//! file scans and writes. Each query sees it through its own registry, so that a request is counted for
+//! the query that made it.
 
 pub mod account;
 mod counted;
+mod create;
+pub mod credentials;
 pub mod escaped;
+mod failure;
+pub mod once;
+pub mod profile;
+mod request;
+mod routed;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,42 +23,95 @@ use std::sync::Arc;
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
 use parking_lot::RwLock;
 use url::Url;
 
 use crate::error::{ErrorKind, NativeError, Result};
 use account::IoAccount;
-use counted::CountedStore;
+use counted::{Backend, CountedStore};
+use profile::{StoreKind, StoreProfile};
+use routed::RoutedStore;
 
 /// The engine's stores by scheme and authority.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stores {
-    made: RwLock<HashMap<String, Arc<dyn ObjectStore>>>,
+    profiles: Vec<StoreProfile>,
+    made: RwLock<HashMap<String, Backend>>,
 }
 
 impl Stores {
-    /// The store whose root is `/` of the URL's scheme and authority.
-    pub fn get(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
-        let key = format!("{}://{}", url.scheme(), url.authority());
-        if let Some(found) = self.made.read().get(&key) {
-            return Ok(Arc::clone(found));
-        }
-        let made: Arc<dyn ObjectStore> = match url.scheme() {
-            "file" => Arc::new(LocalFileSystem::new()),
-            "memory" => Arc::new(InMemory::new()),
-            other => {
-                return Err(NativeError::new(
-                    ErrorKind::Configuration,
-                    format!(
-                        "no storage profile serves {other}:// locations; this version reads and \
-                         writes local paths, file:// and memory://"
-                    ),
-                ));
+    pub fn new(mut profiles: Vec<StoreProfile>) -> Self {
+        for profile in &mut profiles {
+            if let Ok(prefix) = Url::parse(&profile.prefix) {
+                profile.prefix = native_url(&prefix).to_string();
             }
-        };
-        Ok(Arc::clone(self.made.write().entry(key).or_insert(made)))
+        }
+        Self {
+            profiles,
+            made: RwLock::default(),
+        }
+    }
+
+    /// The store whose root is `/` of the URL's scheme and authority.
+    pub fn get(&self, url: &Url) -> Result<Backend> {
+        let url = &native_url(url);
+        let key = root(url);
+        if let Some(found) = self.made.read().get(&key) {
+            return Ok(found.clone());
+        }
+        let made = self.make(url, &key)?;
+        Ok(self.made.write().entry(key).or_insert(made).clone())
+    }
+
+    /// One store, or one for each prefix of the bucket that has a profile of its own.
+    fn make(&self, url: &Url, root: &str) -> Result<Backend> {
+        let serving = || self.profiles.iter().filter(|p| p.kind.serves(url.scheme()));
+        let mut whole: Option<&StoreProfile> = None;
+        let mut parts = Vec::new();
+        for profile in serving() {
+            match profile.prefix.strip_prefix(root) {
+                Some(path) if path.starts_with('/') && path.len() > 1 => {
+                    parts.push((path, profile))
+                }
+                _ if covers(&profile.prefix, root)
+                    && whole.is_none_or(|w| w.prefix.len() <= profile.prefix.len()) =>
+                {
+                    whole = Some(profile);
+                }
+                _ => {}
+            }
+        }
+        let whole = whole.map(|p| p.store(url)).transpose()?;
+        if parts.is_empty() {
+            return whole.ok_or_else(|| not_served(url));
+        }
+        let mut routes = Vec::new();
+        let mut wire = whole.as_ref().and_then(|w| w.wire.clone());
+        for (path, profile) in parts {
+            let backend = profile.store(url)?;
+            wire = wire.or(backend.wire);
+            routes.push((path.to_owned(), backend.store));
+        }
+        let store = RoutedStore::new(routes, whole.map(|w| w.store))?;
+        Ok(Backend {
+            store: Arc::new(store),
+            wire,
+        })
+    }
+
+    /// Which link of a credential chain serves the location; `None` where its profile names one itself.
+    pub async fn identity(&self, url: &Url) -> Result<Option<String>> {
+        let url = &native_url(url);
+        let location = url.as_str();
+        let serving = self
+            .profiles
+            .iter()
+            .filter(|p| p.kind.serves(url.scheme()) && location.starts_with(&p.prefix))
+            .max_by_key(|p| p.prefix.len());
+        match serving {
+            Some(profile) => profile.identity().await,
+            None => Err(not_served(url)),
+        }
     }
 
     /// The same store, counting for `account`.
@@ -58,6 +121,42 @@ impl Stores {
             Arc::clone(account),
         )))
     }
+}
+
+/// The location as the native side spells it. DataFusion and delta-rs tell stores apart by scheme and
+/// host alone, where `abfss://container@account.host/` has the container in front of these: two
+/// containers of an account would be taken for one.
+pub fn native_url(url: &Url) -> Url {
+    let (container, Some(host)) = (url.username(), url.host_str()) else {
+        return url.clone();
+    };
+    if container.is_empty() || !StoreKind::Azure.serves(url.scheme()) {
+        return url.clone();
+    }
+    // No container has a dot in its name.
+    let text = format!("az://{container}.{host}{}", url.path());
+    Url::parse(&text).unwrap_or_else(|_| url.clone())
+}
+
+/// Scheme and authority: what a store is the root of.
+fn root(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), url.authority())
+}
+
+/// Whether a prefix is above everything beneath `root`.
+fn covers(prefix: &str, root: &str) -> bool {
+    prefix.is_empty() || prefix.trim_end_matches('/') == root
+}
+
+fn not_served(url: &Url) -> NativeError {
+    NativeError::new(
+        ErrorKind::Configuration,
+        format!(
+            "no storage profile serves {}; give the engine one, as in \
+             FusionDeltaEngine(storage=StorageProfile.from_env())",
+            root(url)
+        ),
+    )
 }
 
 /// One query's view of the engine's stores.
@@ -77,10 +176,6 @@ impl QueryStores {
             registered: RwLock::default(),
         }
     }
-
-    fn key(url: &Url) -> String {
-        format!("{}://{}", url.scheme(), url.authority())
-    }
 }
 
 impl ObjectStoreRegistry for QueryStores {
@@ -89,20 +184,17 @@ impl ObjectStoreRegistry for QueryStores {
         url: &Url,
         store: Arc<dyn ObjectStore>,
     ) -> Option<Arc<dyn ObjectStore>> {
-        self.registered.write().insert(Self::key(url), store)
+        self.registered.write().insert(root(url), store)
     }
 
     fn deregister_store(&self, url: &Url) -> DfResult<Arc<dyn ObjectStore>> {
-        self.registered
-            .write()
-            .remove(&Self::key(url))
-            .ok_or_else(|| {
-                DataFusionError::Execution(format!("no object store is registered for {url}"))
-            })
+        self.registered.write().remove(&root(url)).ok_or_else(|| {
+            DataFusionError::Execution(format!("no object store is registered for {url}"))
+        })
     }
 
     fn get_store(&self, url: &Url) -> DfResult<Arc<dyn ObjectStore>> {
-        if let Some(found) = self.registered.read().get(&Self::key(url)) {
+        if let Some(found) = self.registered.read().get(&root(url)) {
             return Ok(Arc::clone(found));
         }
         Ok(self.stores.counted(url, &self.account)?)

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "python" / "fusiondelta"
 LAYERS = [
     {"_native", "_ids", "errors", "typing"},
     {"profiles"},
+    {"storage"},
     {"retry"},  # a second door to a profile
     {"snapshots"},
     {"sources", "sessions", "account"},

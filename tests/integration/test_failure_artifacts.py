@@ -64,7 +64,12 @@ def left(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
         cwd=folder,
-        env={**os.environ, "FUSIONDELTA_TEST_ARTIFACTS": str(folder / "left")},
+        env={
+            **os.environ,
+            "FUSIONDELTA_TEST_ARTIFACTS": str(folder / "left"),
+            # The plugins of the conftest are found from the root of the clone.
+            "PYTHONPATH": str(CONFTEST.parents[1]),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from fusiondelta.errors import ConfigurationError
-from fusiondelta.profiles._sizes import Duration, longer_than_zero, parse_duration
+from fusiondelta.profiles._sizes import (
+    Bytes,
+    Duration,
+    longer_than_zero,
+    parse_bytes,
+    parse_duration,
+)
 from fusiondelta.profiles._value import Value, default, whole
 
 
@@ -25,6 +31,8 @@ class IoPolicy(Value):
         longest_backoff: No wait is longer than this.
         retry_budget: No further try starts later than this after the first.
         concurrency: Requests in flight at once.
+        coalesce: Bytes as an int or a text like ``"1MiB"``: ranges of one object that are at most
+            this far apart are read in one request; 0 joins only those that touch.
 
     Raises:
         ConfigurationError: A value is not valid; the message names the field.
@@ -37,12 +45,14 @@ class IoPolicy(Value):
     longest_backoff: Duration = default(15)
     retry_budget: Duration = default(180)
     concurrency: int = 64
+    coalesce: Bytes = default("1MiB")
 
     def __post_init__(self) -> None:
         self._check(longer_than_zero(), "connect_timeout", "request_timeout")
         self._check(whole(0), "retries")
         self._check(parse_duration, "first_backoff", "longest_backoff", "retry_budget")
         self._check(whole(1), "concurrency")
+        self._check(parse_bytes, "coalesce")
         if self.longest_backoff < self.first_backoff:
             raise ConfigurationError(
                 f"IoPolicy.longest_backoff ({self.longest_backoff}) must be at least first_backoff "
@@ -50,7 +60,7 @@ class IoPolicy(Value):
             )
 
     def to_deltalake_options(self) -> dict[str, str]:
-        """The storage options that say the same to delta-rs."""
+        """The storage options that say the same to delta-rs, which has none for `coalesce`."""
         return {
             "max_retries": str(self.retries),
             "retry_timeout": _text(self.retry_budget),

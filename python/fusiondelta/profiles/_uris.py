@@ -17,8 +17,9 @@ SERVED = "local paths, file:// and memory://"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _FILE = re.compile(r"file:/+", re.IGNORECASE)
 #: A store's URI that lost a slash, as pathlib does to it: not meant as a folder named "s3:".
-_CRIPPLED = re.compile(r"(s3a?|gs|gcs|az|adl|abfss?|https?|hdfs|memory):/(?!/)", re.IGNORECASE)
-_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "adl", "azure", "abfs", "abfss"})
+_CRIPPLED = re.compile(
+    r"(s3[an]?|gs|gcs|az|azure|adl|abfss?|https?|hdfs|memory):/(?!/)", re.IGNORECASE
+)
 _NAME = re.compile(r"[A-Za-z0-9._-]*")
 #: Characters besides letters and digits that are left as they are. Such a URL would leave "[]^|"
 #: too, but delta-rs makes a host name of the path, where they may not be, and "/C|" is a drive.
@@ -60,13 +61,11 @@ def canonical(uri: str | os.PathLike[str]) -> str:
 
 
 def not_served(scheme: str) -> ConfigurationError:
-    """The error for a scheme other than those served."""
-    if scheme in _OBJECT_STORES:
-        return ConfigurationError(
-            f"{scheme}:// is an object store, and object stores are not served by this version; it "
-            f"serves {SERVED}"
-        )
-    return ConfigurationError(f"the scheme {scheme}:// is not served; this version serves {SERVED}")
+    """The error for a scheme that no profile serves."""
+    return ConfigurationError(
+        f"the scheme {scheme}:// is not served; {SERVED} are, and with the profile of their store "
+        "s3://, s3a://, gs://, gcs://, abfss://, abfs://, az://, azure://, adl:// and https://"
+    )
 
 
 def file_uri(path: str) -> str:
@@ -79,7 +78,7 @@ def file_uri(path: str) -> str:
         path = path.removeprefix("\\\\?\\").replace("\\", "/")
         if path.startswith("//"):
             raise ConfigurationError("network shares are not served; map the share to a drive")
-    return "file:///" + _encode(path.strip("/"))
+    return "file:///" + encode(path.strip("/"))
 
 
 def file_path(uri: str) -> str:
@@ -96,7 +95,7 @@ def file_path(uri: str) -> str:
                 "a file URI has three slashes, file:///folder, and no host besides localhost"
             )
         rest = "/" + path
-    path = _decode(rest)
+    path = decode(rest)
     if os.name == "nt" and re.match(r"/+[A-Za-z]:", path):
         return path.lstrip("/")
     return path
@@ -109,12 +108,12 @@ def _memory_uri(uri: str) -> str:
             "the name in memory://name/path may have letters, digits, '.', '_' and '-' only"
         )
     parts: list[str] = []
-    for part in _decode(path).split("/"):
+    for part in decode(path).split("/"):
         if part == "..":
             del parts[-1:]
         elif part not in ("", "."):
             parts.append(part)
-    path = _encode("/".join(parts))
+    path = encode("/".join(parts))
     return f"memory://{name}/{path}" if path or not name else f"memory://{name}"
 
 
@@ -133,15 +132,21 @@ def _text(uri: str | os.PathLike[str]) -> str:
     return text
 
 
-def _encode(path: str) -> str:
+def encode(path: str) -> str:
+    """A path as it stands in a URI; the inverse of `decode`."""
     return quote_from_bytes(os.fsencode(path), safe=_PLAIN)
 
 
-def _decode(path: str) -> str:
+def decode(path: str) -> str:
+    """The path that stands in a URI.
+
+    Raises:
+        ConfigurationError: A query or fragment follows it, or it has a NUL character.
+    """
     if "?" in path or "#" in path:
         raise ConfigurationError(
             "a '?' or '#' in a URI begins a query or fragment, which a location does not have; "
-            "write %3F or %23, or give a path instead of a URI"
+            "write %3F or %23 (a path that is no URI has them as they are)"
         )
     text = os.fsdecode(unquote_to_bytes(os.fsencode(path)))
     if "\0" in text:

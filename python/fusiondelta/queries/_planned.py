@@ -114,7 +114,7 @@ class Planned:
 
     def io(self) -> QueryIo:
         """Requests so far."""
-        return QueryIo.of(self._io.reading())
+        return QueryIo.of(self._io)
 
     def metrics(self) -> pa.Table:
         """The metrics table."""

@@ -278,6 +278,7 @@ class QueryRunner:
                 self._session_settings(lease),
                 io,
                 ids,
+                capture=spec.capture_plan,
                 memory_limit=limit,
                 timeout=clock.left(),
             )

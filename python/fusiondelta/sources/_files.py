@@ -66,9 +66,7 @@ class _FileSource(Source):
         urls = []
         for path in self.paths:
             url = resolution.canonical(path)
-            # A folder is told from a file by its slash.
-            is_folder = path.endswith(("/", os.sep)) or os.path.isdir(path)
-            urls.append(f"{url}/" if is_folder else url)
+            urls.append(f"{url}/" if _is_folder(path, url, self.extension, self.kind) else url)
         options = _Options(
             kind=self.kind,
             urls=urls,
@@ -83,6 +81,16 @@ class _FileSource(Source):
         )
         pins = tuple(FilePin(*pin) for pin in files.pins)
         return Resolved(alias, files, f"{self.kind} files {self.describe()}", files=pins)
+
+
+def _is_folder(path: str, url: str, extension: str | None, kind: str) -> bool:
+    """Whether a path is a folder: by its slash, on this machine by looking, else by its name."""
+    if path.endswith(("/", os.sep)):
+        return True
+    if url.startswith("file:"):
+        return os.path.isdir(path)
+    name = url.rsplit("/", 1)[-1]
+    return "." not in name and not name.endswith(extension or kind)
 
 
 class ParquetSource(_FileSource):

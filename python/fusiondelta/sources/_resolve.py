@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta.profiles import StorageProfile
+from fusiondelta.profiles._storage import profile_for
 from fusiondelta.snapshots import SnapshotKey
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ class Resolution:
 
     def canonical(self, uri: str) -> str:
         """The one spelling of a location, by the profile with the longest matching prefix."""
-        matches = [prefix for prefix in self.storage if prefix and uri.startswith(prefix)]
-        profile = self.storage[max(matches, key=len)] if matches else self.storage[""]
-        return profile.canonicalize_uri(uri)
+        return self.profile(uri).canonicalize_uri(uri)
+
+    def profile(self, uri: str) -> StorageProfile:
+        """The profile that serves a location."""
+        return profile_for(self.storage, uri)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class WriteResult:
         run_id: Identifier of the run.
         query_id: Identifier of the write.
         io: Object-store requests of the write.
+        write_safety: What made the commit safe: ``atomic_create`` (the store cannot create an
+            object twice), ``conditional_put``, or ``single_writer_unsafe`` (nothing).
     """
 
     snapshot: SnapshotKey
@@ -41,6 +43,7 @@ class WriteResult:
     run_id: str
     query_id: str
     io: QueryIo
+    write_safety: str
     attempts: tuple[Any, ...] = ()
     _metrics: Any = field(default=None, repr=False, compare=False)
 
@@ -74,5 +77,6 @@ class WriteResult:
                 "files_added": self.files_added,
                 "files_removed": self.files_removed,
                 "io": self.io.to_dict(),
+                "write_safety": self.write_safety,
             },
         )

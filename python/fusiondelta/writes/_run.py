@@ -15,6 +15,7 @@ from fusiondelta.errors import ConfigurationError
 from fusiondelta.profiles._sizes import parse_bytes, parse_duration
 from fusiondelta.snapshots import SnapshotKey
 from fusiondelta.sources import Resolution
+from fusiondelta.storage import SafetyGate
 from fusiondelta.writes._ingest import as_input
 from fusiondelta.writes._result import WriteResult
 from fusiondelta.writes._spec import WriterProperties, WriteSpec
@@ -38,11 +39,13 @@ class TableWriter:
         native: The extension's engine.
         resolution: How locations are spelled.
         settings: DataFusion settings of the profile.
+        safety: Lets writes pass where commits are safe.
     """
 
     native: NativeEngine
     resolution: Resolution
     settings: Mapping[str, str]
+    safety: SafetyGate
 
     def write(
         self,
@@ -91,8 +94,11 @@ class TableWriter:
             query_id=query_id,
         )
         limit = None if timeout is None else parse_duration("timeout", timeout)
-        os.environ.setdefault(_UPLOADS_VARIABLE, str(_UPLOAD_BYTES))
+        seconds = None if limit is None else limit.total_seconds()
         io = self.native.new_io()
+        profile = self.resolution.profile(os.fspath(uri))
+        safety = self.safety.require(spec.uri, profile, io, seconds)
+        os.environ.setdefault(_UPLOADS_VARIABLE, str(_UPLOAD_BYTES))
         source = as_input(data, schema=schema)
         try:
             written = self.native.write(
@@ -101,7 +107,7 @@ class TableWriter:
                 dict(self.settings),
                 query=source.query,
                 stream=source.stream,
-                timeout=None if limit is None else limit.total_seconds(),
+                timeout=seconds,
             )
         finally:
             if source.source is not None:
@@ -119,7 +125,8 @@ class TableWriter:
             files_removed=written["files_removed"],
             run_id=run_id,
             query_id=query_id,
-            io=QueryIo.of(io.reading()),
+            io=QueryIo.of(io),
+            write_safety=safety,
             _metrics=written["metrics"],
         )
 

@@ -1,0 +1,14 @@
+"""Storage profiles made real: which serves what, what it allows, whether commits are safe."""
+
+from fusiondelta.storage._prefixes import by_prefix, native_storage
+from fusiondelta.storage._probe import ProbeCheck, ProbeReport, probe
+from fusiondelta.storage._safety import SafetyGate
+
+__all__ = [
+    "ProbeCheck",
+    "ProbeReport",
+    "SafetyGate",
+    "by_prefix",
+    "native_storage",
+    "probe",
+]

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Removes the container of scripts/it_up_localstack.sh and its data.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec docker compose --file docker/compose.localstack.yml down --volumes

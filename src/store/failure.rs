@@ -1,0 +1,99 @@
+//! What a store's failure means, from how the last request on the wire ended.
+
+use object_store::Error;
+
+use super::request::{Call, Failure};
+use crate::error::{ErrorKind, NativeError};
+
+/// The error with its kind in it, where the store's own error has none.
+pub fn explain(error: Error, call: &Call) -> Error {
+    explained(error, call, call.failure())
+}
+
+/// The same of an error that came while a body was read, which the wire has seen nothing of.
+pub fn explain_body(error: Error, call: &Call) -> Error {
+    explained(error, call, call.failure().or(Some(Failure::Broken)))
+}
+
+fn explained(error: Error, call: &Call, failure: Option<Failure>) -> Error {
+    let known = match &error {
+        Error::NotFound { .. } => Some(ErrorKind::ObjectNotFound),
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            Some(ErrorKind::Authentication)
+        }
+        Error::Generic { .. } => None,
+        _ => return error,
+    };
+    if let Some(kind) = known {
+        call.remember(kind, error.to_string());
+        return error;
+    }
+    let (kind, advice) = match failure {
+        Some(Failure::Status(429 | 503)) => (
+            ErrorKind::Throttled,
+            "the store asked for fewer requests, longer than the retries of IoPolicy allow; try \
+             again later, or lower IoPolicy.concurrency",
+        ),
+        Some(Failure::Timeout | Failure::Status(408 | 504)) => (
+            ErrorKind::StorageTimeout,
+            "the store did not answer in time; allow more with IoPolicy.request_timeout",
+        ),
+        Some(Failure::Status(401 | 403)) => (
+            ErrorKind::Authentication,
+            "the store refused the credentials or what they permit",
+        ),
+        Some(Failure::Connect) => (
+            ErrorKind::Storage,
+            "no connection to the store; check endpoint, region and network",
+        ),
+        Some(Failure::Broken) => (ErrorKind::Storage, "the connection to the store broke"),
+        Some(Failure::Status(_)) => (ErrorKind::Storage, "the store failed"),
+        // Not of a request: credentials, for one, which say themselves what is wrong.
+        None => {
+            let kind = NativeError::from_store(&error).kind;
+            call.remember(kind, error.to_string());
+            return error;
+        }
+    };
+    let message = format!("{advice}: {}", without_signatures(&error.to_string()));
+    call.remember(kind, message.clone());
+    Error::Generic {
+        store: "object store",
+        source: Box::new(NativeError::new(kind, message)),
+    }
+}
+
+/// Text without what signs a URL (Azure's `sig=`, AWS's and Google's `X-…-Signature=`).
+pub fn without_signatures(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = ["sig=", "Signature=", "Security-Token=", "Credential="]
+        .iter()
+        .filter_map(|name| rest.find(name).map(|at| at + name.len()))
+        .min()
+    {
+        out.push_str(&rest[..at]);
+        out.push_str("***");
+        let end = rest[at..]
+            .find(|c: char| matches!(c, '&' | ' ' | '"' | '\'' | '<' | ')' | ',' | '\n'))
+            .unwrap_or(rest.len() - at);
+        rest = &rest[at + end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_signatures;
+
+    #[test]
+    fn signatures_are_left_out_and_the_rest_is_kept() {
+        let text = "GET https://a.blob/c/x?sv=1&sig=a%2Fb%3D&se=2 failed, X-Amz-Signature=12ab";
+        assert_eq!(
+            without_signatures(text),
+            "GET https://a.blob/c/x?sv=1&sig=***&se=2 failed, X-Amz-Signature=***"
+        );
+        assert_eq!(without_signatures("plain"), "plain");
+    }
+}

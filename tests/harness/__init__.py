@@ -1,0 +1,1 @@
+"""What the tests stand on: servers, their installation, faults, and the report of layers."""
