@@ -250,7 +250,7 @@ def write(report: Report, folder: Path, name: str, *, chart: bool) -> None:
             report.chart(folder / f"{name}.svg")
             drawn = f"{name}.svg"
         except ImportError as error:
-            say(f"no chart: {error} (pip install matplotlib, or --no-chart)")
+            say(f"no chart: {error} (pip install --group benchmark, or --no-chart)")
     text = report.as_markdown(f"TPC-H at scale {report.scale:g}", drawn)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
     data = json.dumps(report.as_json(), indent=1)

@@ -39,6 +39,12 @@ _DEFAULT_SETTINGS = {
     "datafusion.execution.parquet.coerce_int96": "us",
     "datafusion.execution.parquet.max_predicate_cache_size": str(64 * 2**20),
     "datafusion.execution.parquet.pushdown_filters": "false",
+    # Measured on TPC-H at scale 1 (docs/profiles.md): fewer and larger batches, arrays in place of hash
+    # tables for joins on dense keys, and small build sides that are not worth a repartitioning.
+    "datafusion.execution.batch_size": "16384",
+    "datafusion.execution.perfect_hash_join_small_build_threshold": "262144",
+    "datafusion.execution.perfect_hash_join_min_key_density": "0.02",
+    "datafusion.optimizer.hash_join_single_partition_threshold": str(4 * 2**20),
 }
 _MIB = 2**20
 
@@ -104,7 +110,7 @@ class EngineProfile(Value):
     Attributes:
         target_partitions: Parts a query runs in at once. None for all cores, or, where `pool_size`
             is given, for the cores divided by it, rounded up.
-        batch_size: Rows per batch; None for DataFusion's default.
+        batch_size: Rows per batch; None for 16,384.
         memory_limit: Bytes for all queries together; None for 70 % of the memory.
         memory_pool: ``"fair"`` divides memory evenly among operators that can spill, ``"greedy"``
             gives it to whoever asks first, ``"unbounded"`` neither limits nor spills.
