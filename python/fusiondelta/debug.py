@@ -40,8 +40,18 @@ class Debug:
         }
 
     def caches(self) -> dict[str, Any]:
-        """The snapshot cache: entries (uri, version, bytes), limit, hits, misses, evictions."""
-        return {"snapshot_cache": self._native.snapshot_cache()}
+        """What is kept between queries, by cache.
+
+        ``snapshot_cache`` (Delta snapshots), ``metadata_cache`` (Parquet footers),
+        ``list_files_cache`` (listings of folders) and ``statistics_cache``, each with ``entries``
+        (uri, version and bytes of a snapshot, path and bytes of the others), ``limit`` in bytes,
+        ``hits``, ``misses`` and ``evictions``.
+        """
+        return {"snapshot_cache": self._native.snapshot_cache(), **self._native.file_caches()}
+
+    def clear_caches(self) -> None:
+        """Forget everything kept between queries; what runs keeps what it has."""
+        self._native.clear_caches()
 
     def io(self) -> QueryIo:
         """Object-store requests of the engine since it was made."""

@@ -94,6 +94,7 @@ class FusionDeltaEngine:
             settings=self._settings,
             limits=profile.limits,
             registered=self._registered,
+            by_tenant=profile.cache.by_tenant,
         )
         self._writer = TableWriter(
             self._native, resolution, self._settings, SafetyGate(self._native)

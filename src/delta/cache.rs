@@ -46,6 +46,22 @@ pub struct Pinned {
 
 type Cell = Arc<OnceCell<Arc<Pinned>>>;
 
+/// A table, as the tenant that loaded it knows it (all do, where caches are shared).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    tenant: String,
+    uri: String,
+}
+
+impl Place {
+    fn of(url: &Url, account: &IoAccount) -> Self {
+        Self {
+            tenant: account.tenant().to_owned(),
+            uri: url.to_string(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     cell: Cell,
@@ -61,8 +77,8 @@ struct Newest {
 
 #[derive(Debug, Default)]
 struct Tables {
-    entries: HashMap<(String, u64), Entry>,
-    newest: HashMap<String, Newest>,
+    entries: HashMap<(Place, u64), Entry>,
+    newest: HashMap<Place, Newest>,
     clock: u64,
 }
 
@@ -103,8 +119,9 @@ impl SnapshotCache {
         let mut entries: Vec<_> = tables
             .entries
             .iter()
-            .filter_map(|((uri, version), e)| {
-                e.cell.get().map(|p| (uri.clone(), *version, p.bytes))
+            .filter_map(|((place, version), e)| {
+                let bytes = e.cell.get()?.bytes;
+                Some((place.uri.clone(), *version, bytes))
             })
             .collect();
         entries.sort();
@@ -121,13 +138,13 @@ impl SnapshotCache {
         *self.tables.lock() = Tables::default();
     }
 
-    fn cell(&self, url: &Url, version: u64) -> Cell {
+    fn cell(&self, place: &Place, version: u64) -> Cell {
         let mut tables = self.tables.lock();
         tables.clock += 1;
         let used = tables.clock;
         let entry = tables
             .entries
-            .entry((url.to_string(), version))
+            .entry((place.clone(), version))
             .or_insert_with(|| Entry {
                 cell: Cell::default(),
                 used,
@@ -136,21 +153,21 @@ impl SnapshotCache {
         Arc::clone(&entry.cell)
     }
 
-    fn cached(&self, url: &Url, version: u64) -> Option<Arc<Pinned>> {
+    fn cached(&self, place: &Place, version: u64) -> Option<Arc<Pinned>> {
         let tables = self.tables.lock();
         tables
             .entries
-            .get(&(url.to_string(), version))
+            .get(&(place.clone(), version))
             .and_then(|e| e.cell.get().cloned())
     }
 
-    fn newest(&self, url: &Url) -> Option<Newest> {
-        self.tables.lock().newest.get(url.as_str()).cloned()
+    fn newest(&self, place: &Place) -> Option<Newest> {
+        self.tables.lock().newest.get(place).cloned()
     }
 
-    fn saw_newest(&self, url: &Url, version: u64) {
+    fn saw_newest(&self, place: Place, version: u64) {
         self.tables.lock().newest.insert(
-            url.to_string(),
+            place,
             Newest {
                 version,
                 at: Instant::now(),
@@ -159,10 +176,10 @@ impl SnapshotCache {
     }
 
     /// Drops every version of a table.
-    pub fn forget(&self, url: &Url) {
+    fn forget(&self, place: &Place) {
         let mut tables = self.tables.lock();
-        tables.entries.retain(|(uri, _), _| uri != url.as_str());
-        tables.newest.remove(url.as_str());
+        tables.entries.retain(|(at, _), _| at != place);
+        tables.newest.remove(place);
     }
 
     /// Least recently used entries go until the rest fits. Those in use live on with their users.
@@ -193,7 +210,7 @@ pub async fn open_version(
     version: u64,
     account: &Arc<IoAccount>,
 ) -> Result<Arc<Pinned>> {
-    let cell = engine.snapshots.cell(url, version);
+    let cell = engine.snapshots.cell(&Place::of(url, account), version);
     if let Some(found) = cell.get() {
         engine.snapshots.hits.fetch_add(1, Ordering::Relaxed);
         return Ok(Arc::clone(found));
@@ -240,36 +257,41 @@ pub async fn open_latest(
     account: &Arc<IoAccount>,
 ) -> Result<Arc<Pinned>> {
     if !staleness.is_zero()
-        && let Some((at, pinned)) = known(engine, url)
+        && let Some((at, pinned)) = known(engine, &Place::of(url, account))
         && at.elapsed() <= staleness
     {
         engine.snapshots.hits.fetch_add(1, Ordering::Relaxed);
         return Ok(pinned);
     }
     let look = load_latest(engine, url, account);
-    engine.snapshots.flights.share(url.as_str(), look).await
+    engine
+        .snapshots
+        .flights
+        .share(Place::of(url, account), look)
+        .await
 }
 
 /// The newest version that was seen, and when.
-fn known(engine: &Engine, url: &Url) -> Option<(Instant, Arc<Pinned>)> {
-    let newest = engine.snapshots.newest(url)?;
-    let pinned = engine.snapshots.cached(url, newest.version)?;
+fn known(engine: &Engine, place: &Place) -> Option<(Instant, Arc<Pinned>)> {
+    let newest = engine.snapshots.newest(place)?;
+    let pinned = engine.snapshots.cached(place, newest.version)?;
     Some((newest.at, pinned))
 }
 
 async fn load_latest(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<Arc<Pinned>> {
-    if let Some((_, pinned)) = known(engine, url) {
+    if let Some((_, pinned)) = known(engine, &Place::of(url, account)) {
         if let Some(updated) = update(engine, &pinned, account).await? {
             return Ok(updated);
         }
-        engine.snapshots.forget(url);
+        engine.snapshots.forget(&Place::of(url, account));
     }
     let loading = log::Loading::new(engine, url, account, None)?;
     let snapshot = match EagerSnapshot::try_new(loading.log_store.as_ref(), None).await {
         Ok(snapshot) => snapshot,
         Err(e) => return Err(log::explain_missing(engine, url, None, e.into(), account).await),
     };
-    Ok(publish(engine, url, snapshot, loading.listing()))
+    let listing = loading.listing();
+    Ok(publish(engine, url, snapshot, listing, account))
 }
 
 /// The newest version from a known one, or `None` when the table is no longer the same.
@@ -290,7 +312,8 @@ async fn update(
     let newest = listing.commits.keys().next_back().copied();
     if newest == Some(known.version) {
         engine.snapshots.hits.fetch_add(1, Ordering::Relaxed);
-        engine.snapshots.saw_newest(&known.url, known.version);
+        let place = Place::of(&known.url, account);
+        engine.snapshots.saw_newest(place, known.version);
         return Ok(Some(Arc::clone(known)));
     }
     let mut table = DeltaTable::new(Arc::clone(&loading.log_store));
@@ -299,10 +322,12 @@ async fn update(
     engine.snapshots.misses.fetch_add(1, Ordering::Relaxed);
     let snapshot = table.snapshot()?.snapshot().clone();
     let listing = loading.listing();
-    Ok(Some(publish(engine, &known.url, snapshot, listing)))
+    Ok(Some(publish(
+        engine, &known.url, snapshot, listing, account,
+    )))
 }
 
-fn replace(engine: &Engine, pinned: Arc<Pinned>) -> Arc<Pinned> {
+fn replace(engine: &Engine, place: Place, pinned: Arc<Pinned>) -> Arc<Pinned> {
     let mut tables = engine.snapshots.tables.lock();
     tables.clock += 1;
     let used = tables.clock;
@@ -310,9 +335,7 @@ fn replace(engine: &Engine, pinned: Arc<Pinned>) -> Arc<Pinned> {
         cell: Arc::new(OnceCell::new_with(Some(Arc::clone(&pinned)))),
         used,
     };
-    tables
-        .entries
-        .insert((pinned.url.to_string(), pinned.version), entry);
+    tables.entries.insert((place, pinned.version), entry);
     pinned
 }
 
@@ -322,9 +345,12 @@ pub fn publish(
     url: &Url,
     snapshot: EagerSnapshot,
     listing: Option<Listing>,
+    account: &IoAccount,
 ) -> Arc<Pinned> {
-    let pinned = replace(engine, Arc::new(pin(url, snapshot, listing)));
-    engine.snapshots.saw_newest(url, pinned.version);
+    let place = Place::of(url, account);
+    let made = Arc::new(pin(url, snapshot, listing));
+    let pinned = replace(engine, place.clone(), made);
+    engine.snapshots.saw_newest(place, pinned.version);
     engine.snapshots.evict();
     pinned
 }

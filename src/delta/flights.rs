@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::cache::Pinned;
+use super::cache::{Pinned, Place};
 use crate::error::{ErrorKind, NativeError, Result};
 
 type Flight = OnceCell<Arc<Pinned>>;
@@ -35,23 +35,23 @@ impl Default for Queue {
 
 #[derive(Debug, Default)]
 pub struct Flights {
-    queues: Mutex<HashMap<String, Queue>>,
+    queues: Mutex<HashMap<Place, Queue>>,
 }
 
 impl Flights {
     /// What `look` gives, or what somebody else's gave that began after this call.
     pub async fn share(
         &self,
-        key: &str,
+        place: Place,
         look: impl Future<Output = Result<Arc<Pinned>>>,
     ) -> Result<Arc<Pinned>> {
-        let (flight, gate) = self.join(key);
+        let (flight, gate) = self.join(&place);
         let found = flight
             .get_or_try_init(|| async {
                 let permit = gate.acquire().await.map_err(|_| {
                     NativeError::new(ErrorKind::EngineClosed, "the engine is closed")
                 })?;
-                self.begin(key, &flight);
+                self.begin(&place, &flight);
                 let found = look.await;
                 drop(permit);
                 found
@@ -60,18 +60,18 @@ impl Flights {
         Ok(Arc::clone(found))
     }
 
-    fn join(&self, key: &str) -> (Arc<Flight>, Arc<Semaphore>) {
+    fn join(&self, place: &Place) -> (Arc<Flight>, Arc<Semaphore>) {
         let mut queues = self.queues.lock();
-        let queue = queues.entry(key.to_owned()).or_default();
+        let queue = queues.entry(place.clone()).or_default();
         let flight = queue.next.upgrade().unwrap_or_default();
         queue.next = Arc::downgrade(&flight);
         (flight, Arc::clone(&queue.gate))
     }
 
     /// From here on whoever asks waits for the next look.
-    fn begin(&self, key: &str, flight: &Arc<Flight>) {
+    fn begin(&self, place: &Place, flight: &Arc<Flight>) {
         let mut queues = self.queues.lock();
-        if let Some(queue) = queues.get_mut(key)
+        if let Some(queue) = queues.get_mut(place)
             && Weak::as_ptr(&queue.next) == Arc::as_ptr(flight)
         {
             queue.next = Weak::new();

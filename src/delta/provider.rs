@@ -107,7 +107,7 @@ impl TableProvider for DeltaProvider {
         // A plain context scans us over FFI (the fallback way): its own environment has none of our
         // stores, so the scan is planned in the engine's.
         let account = IoAccount::child_of(&self.engine.io);
-        let (env, _) = self.engine.query_env(&account, None);
+        let (env, _) = self.engine.query_env(&account, None)?;
         let state = self.engine.session(&Default::default(), env)?;
         scan.scan(&state, projection, filters, limit).await
     }

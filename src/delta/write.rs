@@ -142,7 +142,7 @@ pub async fn write(
         Ok(table) => {
             let snapshot = table.snapshot()?.snapshot().clone();
             let version = snapshot.version();
-            cache::publish(engine, &spec.url, snapshot, None);
+            cache::publish(engine, &spec.url, snapshot, None, account);
             let effect = read_effect(&store, version, &spec.commit_id).await?;
             Ok(done(version, read_version, effect, metrics()))
         }

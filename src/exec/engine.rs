@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::Result as DfResult;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
@@ -26,6 +25,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::caches::Caches;
 use super::memory::QueryPool;
 use crate::delta::cache::SnapshotCache;
 use crate::error::{ErrorKind, NativeError, Result};
@@ -96,6 +96,7 @@ pub struct Engine {
     pub snapshots: SnapshotCache,
     /// Cancelled when the engine is closed without draining.
     pub closing: CancellationToken,
+    pub caches: Caches,
     env: Arc<RuntimeEnv>,
     pid: u32,
 }
@@ -124,15 +125,11 @@ impl Engine {
                 disk.with_max_temp_directory_size(bytes)
             };
         }
-        let caches = CacheManagerConfig::default()
-            .with_metadata_cache_limit(config.metadata_cache)
-            .with_file_statistics_cache_limit(config.file_statistics_cache)
-            .with_list_files_cache_limit(config.list_files_cache)
-            .with_list_files_cache_ttl(config.list_files_ttl);
+        let caches = Caches::new(&config);
         let env = RuntimeEnvBuilder::new()
             .with_memory_pool(pool)
             .with_disk_manager_builder(disk)
-            .with_cache_manager(caches)
+            .with_cache_manager(caches.config(""))
             .build_arc()?;
         Ok(Arc::new(Self {
             stores: Arc::new(Stores::new(profiles)),
@@ -140,6 +137,7 @@ impl Engine {
             slots: Arc::new(Semaphore::new(config.slots)),
             snapshots: SnapshotCache::new(config.snapshot_cache),
             closing: CancellationToken::new(),
+            caches,
             env,
             pid: std::process::id(),
             config,
@@ -180,23 +178,29 @@ impl Engine {
         &self.env
     }
 
-    /// The shared environment as one query sees it: its own requests and its own memory.
+    /// The shared environment as one query sees it: its own requests, its own memory, the caches of its
+    /// tenant.
     pub fn query_env(
         &self,
         account: &Arc<IoAccount>,
         memory_limit: Option<usize>,
-    ) -> (Arc<RuntimeEnv>, Arc<QueryPool>) {
+    ) -> Result<(Arc<RuntimeEnv>, Arc<QueryPool>)> {
         let pool = Arc::new(QueryPool::new(
             Arc::clone(&self.env.memory_pool),
             memory_limit,
         ));
         let stores = QueryStores::new(Arc::clone(&self.stores), Arc::clone(account));
+        let cache_manager = match account.tenant() {
+            "" => Arc::clone(&self.env.cache_manager),
+            tenant => self.caches.manager(tenant)?,
+        };
         let env = RuntimeEnv {
+            cache_manager,
             memory_pool: Arc::clone(&pool) as Arc<dyn MemoryPool>,
             object_store_registry: Arc::new(stores),
             ..RuntimeEnv::clone(&self.env)
         };
-        (Arc::new(env), pool)
+        Ok((Arc::new(env), pool))
     }
 
     /// A session for a write, and the planner that will have seen the write's plan.

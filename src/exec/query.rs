@@ -191,7 +191,7 @@ impl Query {
         context: QueryContext,
         (run_id, query_id): (String, String),
     ) -> Result<Self> {
-        let (env, pool) = engine.query_env(&context.account, context.memory_limit);
+        let (env, pool) = engine.query_env(&context.account, context.memory_limit)?;
         let state = engine.session(&context.settings, env)?;
         let logical = logical_plan_from_bytes_with_extension_codec(
             &bytes,

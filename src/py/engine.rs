@@ -63,8 +63,10 @@ impl NativeEngine {
     }
 
     /// Counters for one query, whose counts are also the engine's.
-    fn new_io(&self) -> NativeIo {
-        NativeIo(IoAccount::child_of(&self.0.io))
+    /// `tenant` says whose caches the query sees; empty for those that all share.
+    #[pyo3(signature = (tenant=""))]
+    fn new_io(&self, tenant: &str) -> NativeIo {
+        NativeIo(IoAccount::of_tenant(&self.0.io, tenant.to_owned()))
     }
 
     /// The objects at a location.
@@ -226,7 +228,7 @@ impl NativeEngine {
     ) -> PyResult<NativeRows> {
         self.0.check()?;
         let account = Arc::clone(&io.0);
-        let (env, _) = self.0.query_env(&account, memory_limit);
+        let (env, _) = self.0.query_env(&account, memory_limit)?;
         let state = self.0.session(&settings, env)?;
         let context = state.task_ctx();
         let engine = Arc::clone(&self.0);
@@ -284,7 +286,7 @@ impl NativeEngine {
         let writing = async move {
             let slot = Slot::default();
             slot.enter(&engine).await?;
-            let (env, _) = engine.query_env(&account, memory_limit);
+            let (env, _) = engine.query_env(&account, memory_limit)?;
             let (state, planner) = engine.write_session(&settings, env)?;
             write::write(&engine, spec, input, state, planner, &account).await
         };
@@ -321,8 +323,25 @@ impl NativeEngine {
         Ok(out)
     }
 
-    fn clear_snapshots(&self) {
+    /// State of the caches of files by name: entries (path, bytes), limit in bytes and counters.
+    fn file_caches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        for (name, reading) in self.0.caches.readings() {
+            let each = PyDict::new(py);
+            each.set_item("entries", reading.entries)?;
+            each.set_item("limit", reading.limit)?;
+            each.set_item("hits", reading.hits)?;
+            each.set_item("misses", reading.misses)?;
+            each.set_item("evictions", reading.evictions)?;
+            out.set_item(name, each)?;
+        }
+        Ok(out)
+    }
+
+    /// Empties every cache.
+    fn clear_caches(&self) {
         self.0.snapshots.clear();
+        self.0.caches.clear();
     }
 
     /// Execution slots in all, and those free now.

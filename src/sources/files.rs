@@ -111,7 +111,7 @@ pub async fn open(
     settings: &HashMap<String, String>,
     account: &Arc<IoAccount>,
 ) -> Result<FileTable> {
-    let (env, _) = engine.query_env(account, None);
+    let (env, _) = engine.query_env(account, None)?;
     let state = engine.session(settings, env)?;
     let compression = options
         .compression

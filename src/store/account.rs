@@ -112,6 +112,8 @@ const FAILURES: usize = 16;
 pub struct IoAccount {
     cells: [[Cell; Purpose::ALL.len()]; Operation::ALL.len()],
     failures: Mutex<VecDeque<(ErrorKind, String)>>,
+    /// Whose the query is, where caches are kept apart by that; empty where they are shared.
+    tenant: String,
     parent: Option<Arc<IoAccount>>,
 }
 
@@ -133,10 +135,19 @@ pub struct IoLine {
 
 impl IoAccount {
     pub fn child_of(parent: &Arc<IoAccount>) -> Arc<Self> {
+        Self::of_tenant(parent, String::new())
+    }
+
+    pub fn of_tenant(parent: &Arc<IoAccount>, tenant: String) -> Arc<Self> {
         Arc::new(Self {
+            tenant,
             parent: Some(Arc::clone(parent)),
             ..Self::default()
         })
+    }
+
+    pub fn tenant(&self) -> &str {
+        &self.tenant
     }
 
     fn each(&self, operation: Operation, purpose: Purpose, add: impl Fn(&Cell)) {

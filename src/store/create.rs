@@ -56,7 +56,7 @@ fn is_doubtful(error: &Error, call: &Arc<Call>, tried_before: bool) -> bool {
     match (error, call.failure()) {
         (_, Some(Failure::Timeout | Failure::Connect | Failure::Broken)) => true,
         // A conflict of requests is not one of objects.
-        (_, Some(Failure::Status(status))) if matches!(status, 408 | 409 | 429 | 500..) => true,
+        (_, Some(Failure::Status(408 | 409 | 429 | 500..))) => true,
         (Error::AlreadyExists { .. }, _) => tried_before,
         _ => false,
     }

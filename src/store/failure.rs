@@ -75,25 +75,10 @@ pub fn without_signatures(text: &str) -> String {
         out.push_str(&rest[..at]);
         out.push_str("***");
         let end = rest[at..]
-            .find(|c: char| matches!(c, '&' | ' ' | '"' | '\'' | '<' | ')' | ',' | '\n'))
+            .find(['&', ' ', '"', '\'', '<', ')', ',', '\n'])
             .unwrap_or(rest.len() - at);
         rest = &rest[at + end..];
     }
     out.push_str(rest);
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_signatures;
-
-    #[test]
-    fn signatures_are_left_out_and_the_rest_is_kept() {
-        let text = "GET https://a.blob/c/x?sv=1&sig=a%2Fb%3D&se=2 failed, X-Amz-Signature=12ab";
-        assert_eq!(
-            without_signatures(text),
-            "GET https://a.blob/c/x?sv=1&sig=***&se=2 failed, X-Amz-Signature=***"
-        );
-        assert_eq!(without_signatures("plain"), "plain");
-    }
 }

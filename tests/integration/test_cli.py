@@ -17,6 +17,7 @@ import pytest
 
 import fusiondelta
 from fusiondelta.cli import _arguments, _output
+from fusiondelta.cli._storage import profiles_for
 from fusiondelta.errors import ConfigurationError
 
 pytestmark = pytest.mark.integration
@@ -228,6 +229,22 @@ def test_a_config_file(config):
     assert config("") == _arguments.Config()
 
 
+def test_storage_in_a_config_file(config, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    loaded = config(
+        '[storage."s3://lake"]\nregion = "eu-west-1"\nwrite_safety = "conditional_put"\n'
+    )
+    profile = fusiondelta.StorageProfile.s3(region="eu-west-1", write_safety="conditional_put")
+    assert loaded.storage == {"s3://lake": profile}
+    # What the file is silent about is reached as the environment says.
+    found = profiles_for(["s3://lake/t", "/local/t", "gs://metrics/t"], loaded.storage)
+    assert {prefix: each.kind for prefix, each in found.items()} == {
+        "s3://lake": "s3",
+        "gs://metrics": "gcs",
+    }
+    assert profiles_for(["s3://other/t"], {})["s3://other"].options["region"] == "eu-north-1"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -237,6 +254,8 @@ def test_a_config_file(config):
         ("[engine]\nbatch_size = 0\n", "batch_size is from 1"),
         ("[sources]\na = 1\n", "is a URI"),
         ("[sources\n", "c.toml"),
+        ('[storage]\nregion = "x"\n', "a table for each prefix"),
+        ('[storage."s3://b"]\nregoin = "x"\n', "did you mean 'region'"),
     ],
 )
 def test_a_config_file_that_is_wrong(config, text, message):

@@ -54,11 +54,11 @@ class FakeEngine:
     def __init__(self, batches=()):
         self.batches = list(batches)
         self.schema = getattr(self.batches[0], "schema", None) if self.batches else None
-        self.profile = self.asked = None
+        self.profile = self.storage = self.asked = None
         self.pulled = self.closed_results = self.closed = 0
 
-    def __call__(self, profile=None):
-        self.profile = profile
+    def __call__(self, profile=None, storage=None):
+        self.profile, self.storage = profile, storage
         return self
 
     def query(self, sql, *, sources=None, param_values=None):

@@ -155,14 +155,16 @@ class Config:
     Attributes:
         profile: The engine's profile, None for its default.
         sources: Sources by name.
+        storage: Storage profiles by URI prefix.
     """
 
     profile: Any = None
     sources: Mapping[str, SourceArgument] = dataclasses.field(default_factory=dict)
+    storage: Mapping[str, fusiondelta.StorageProfile] = dataclasses.field(default_factory=dict)
 
 
 def load_config(path: Path | None) -> Config:
-    """Read a TOML file with the tables ``[engine]`` and ``[sources]``.
+    """Read a TOML file with the tables ``[engine]``, ``[sources]`` and ``[storage."PREFIX"]``.
 
     Raises:
         click.UsageError: The file cannot be read, or has a key or a value that does not belong.
@@ -174,9 +176,14 @@ def load_config(path: Path | None) -> Config:
         document: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # errors of TOML and of UTF-8 are ValueErrors
         raise click.UsageError(f"{path}: {error}") from None
-    _refuse_unknown(path, "table", document, ("engine", "sources"))
-    engine, sources = (_table(path, document, name) for name in ("engine", "sources"))
-    return Config(_profile(path, engine), _configured_sources(path, sources))
+    names = ("engine", "sources", "storage")
+    _refuse_unknown(path, "table", document, names)
+    engine, sources, storage = (_table(path, document, name) for name in names)
+    return Config(
+        _profile(path, engine),
+        _configured_sources(path, sources),
+        _configured_storage(path, storage),
+    )
 
 
 def _toml_module() -> Any:
@@ -216,6 +223,23 @@ def _configured_sources(path: Path, sources: Mapping[str, Any]) -> dict[str, Sou
         return {name: parse_location(uri) for name, uri in sources.items()}
     except click.BadParameter as error:
         raise click.UsageError(f"{path}: [sources] {error.message}") from None
+
+
+def _configured_storage(
+    path: Path, storage: Mapping[str, Any]
+) -> dict[str, fusiondelta.StorageProfile]:
+    profiles = {}
+    for prefix, options in storage.items():
+        if not isinstance(options, dict):
+            raise click.UsageError(
+                f'{path}: [storage] holds a table for each prefix, written [storage."s3://bucket"]'
+            )
+        try:
+            kind = fusiondelta.StorageProfile.from_uri(prefix).kind
+            profiles[prefix] = getattr(fusiondelta.StorageProfile, kind)(**options)
+        except (ConfigurationError, TypeError) as error:
+            raise click.UsageError(f"{path}: [storage.{prefix!r}] {error}") from None
+    return profiles
 
 
 def _refuse_unknown(path: Path, what: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ import click
 
 import fusiondelta
 from fusiondelta.cli import _arguments, _interrupt
+from fusiondelta.cli._storage import profiles_for
 from fusiondelta.errors import FusionDeltaError
 
 _FORMATS = ("table", "csv", "json", "parquet", "arrow")
@@ -85,14 +87,19 @@ def _as_of(_: click.Context, __: click.Parameter, value: str | None) -> int | dt
     return as_of
 
 
+_config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file: [engine] with keys of EngineProfile, [sources] with name = uri, "
+    '[storage."s3://bucket"] with arguments of StorageProfile.s3, .gcs or .azure. '
+    "Object stores that it does not name are reached as the environment says.",
+)
+
+
 def _query_options(command: _F) -> _F:
     """The argument and the options that say what is asked."""
     for decorate in (
-        click.option(
-            "--config",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="TOML file: [engine] with keys of EngineProfile, [sources] with name = uri.",
-        ),
+        _config_option,
         click.option(
             "--param",
             "params",
@@ -173,11 +180,12 @@ def explain(
 @click.argument("uri")
 @click.option("--limit", type=click.IntRange(min=1), help="Commits at most, newest first.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with every field.")
-def history(uri: str, limit: int | None, as_json: bool) -> None:
+@_config_option
+def history(uri: str, limit: int | None, as_json: bool, config: Path | None) -> None:
     """Print the commits of a table."""
     from fusiondelta.cli import _output
 
-    with _engine(None) as engine:
+    with _engine(_arguments.load_config(config), [uri]) as engine:
         commits = engine.open_delta(uri).history(limit)
     if as_json:
         click.echo("".join(map(_output.json_line, commits)), nl=False)
@@ -198,17 +206,40 @@ def history(uri: str, limit: int | None, as_json: bool) -> None:
     help="Default: the newest.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def detail(uri: str, as_of: int | dt.datetime | None, as_json: bool) -> None:
+@_config_option
+def detail(uri: str, as_of: int | dt.datetime | None, as_json: bool, config: Path | None) -> None:
     """Print what a table is: its version, schema, properties and size."""
     from fusiondelta.cli import _output
 
-    with _engine(None) as engine:
+    with _engine(_arguments.load_config(config), [uri]) as engine:
         facts = engine.open_delta(uri, as_of=as_of).detail()
     if as_json:
         click.echo(_output.json_line(facts), nl=False)
         return
     rows = [[name, _readable(name, value)] for name, value in facts.items()]
     click.echo(_output.render_table(("name", "value"), rows), nl=False)
+
+
+@cli.command()
+@click.argument("uri")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a check.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=30, help="Seconds a request."
+)
+@_config_option
+@click.pass_context
+def probe(ctx: click.Context, uri: str, as_json: bool, timeout: float, config: Path | None) -> None:
+    """Try out what a location allows; leaves nothing behind. Exit code 1 where a check fails."""
+    from fusiondelta.cli import _output
+
+    with _engine(_arguments.load_config(config), [uri]) as engine:
+        report = engine.probe(uri, timeout=timeout)
+    if as_json:
+        lines = (_output.json_line(dataclasses.asdict(check)) for check in report.checks)
+        click.echo("".join(lines), nl=False)
+    else:
+        click.echo(str(report))
+    ctx.exit(0 if report.ok else 1)
 
 
 @cli.command()
@@ -247,8 +278,10 @@ def _format_of(output: Path | None) -> str:
 
 
 @contextlib.contextmanager
-def _engine(profile: Any) -> Iterator[Any]:
-    with contextlib.closing(fusiondelta.FusionDeltaEngine(profile)) as engine:
+def _engine(config: _arguments.Config, locations: Iterable[str]) -> Iterator[Any]:
+    storage = profiles_for(locations, config.storage)
+    engine = fusiondelta.FusionDeltaEngine(config.profile, storage)
+    with contextlib.closing(engine):
         yield engine
 
 
@@ -259,9 +292,10 @@ def _result(
     params: dict[str, Any] | list[Any] | None,
     config: _arguments.Config,
 ) -> Iterator[Any]:
-    named = {name: at.to_source() for name, at in {**config.sources, **sources}.items()}
+    given = {**config.sources, **sources}
+    named = {name: at.to_source() for name, at in given.items()}
     with (
-        _engine(config.profile) as engine,
+        _engine(config, [at.uri for at in given.values()]) as engine,
         contextlib.closing(engine.query(sql, sources=named or None, param_values=params)) as result,
     ):
         yield result

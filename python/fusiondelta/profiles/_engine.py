@@ -39,8 +39,8 @@ _DEFAULT_SETTINGS = {
     "datafusion.execution.parquet.coerce_int96": "us",
     "datafusion.execution.parquet.max_predicate_cache_size": str(64 * 2**20),
     "datafusion.execution.parquet.pushdown_filters": "false",
-    # Measured on TPC-H at scale 1 (docs/profiles.md): fewer and larger batches, arrays in place of hash
-    # tables for joins on dense keys, and small build sides that are not worth a repartitioning.
+    # Measured on TPC-H at scale 1 (docs/profiles.md): fewer and larger batches, arrays in place of
+    # hash tables for joins on dense keys, and small build sides that need no repartitioning.
     "datafusion.execution.batch_size": "16384",
     "datafusion.execution.perfect_hash_join_small_build_threshold": "262144",
     "datafusion.execution.perfect_hash_join_min_key_density": "0.02",

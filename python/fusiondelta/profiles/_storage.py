@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from fusiondelta.errors import ConfigurationError, WriteSafetyError
 from fusiondelta.profiles import _credentials, _environment, _object_uris, _uris
@@ -74,6 +74,11 @@ class NativeStorage:
     retries: int
     concurrency: int
     coalesce: int
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigurationError(
+            "a NativeStorage has secrets in the open and does not travel; send its StorageProfile"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

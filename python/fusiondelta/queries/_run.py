@@ -53,6 +53,7 @@ class QueryRunner:
         settings: DataFusion settings of the profile.
         limits: Guards of the materialising helpers.
         registered: Gives the sources that every query may read.
+        by_tenant: Whether each tenant has caches of its own.
     """
 
     native: NativeEngine
@@ -61,6 +62,7 @@ class QueryRunner:
     settings: Mapping[str, str]
     limits: MaterializeLimits
     registered: Callable[[], Mapping[str, Source]]
+    by_tenant: bool
 
     @property
     def dialect(self) -> str:
@@ -74,7 +76,7 @@ class QueryRunner:
         kind = check_statement(spec.sql, readonly=spec.readonly, dialect=self.dialect)
         parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
         clock = _Clock(spec.timeout)
-        io = self.native.new_io()
+        io = self._new_io(spec)
         lease = self.pool.acquire(clock.left())
         try:
             resolved = self._resolve(spec, io, clock)
@@ -117,12 +119,15 @@ class QueryRunner:
             spec,
             parameters={},
             resolved=(),
-            io=self.native.new_io(),
+            io=self._new_io(spec),
             clock=_Clock(spec.timeout),
             run_id=run_id,
             typed=typed,
             crosses=True,
         )
+
+    def _new_io(self, spec: QuerySpec) -> NativeIo:
+        return self.native.new_io((spec.tenant or "") if self.by_tenant else "")
 
     def register_shared(self, lease: Lease) -> None:
         """Put every registered source on a session that is about to be lent."""
