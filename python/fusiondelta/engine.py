@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
+from fusiondelta.account import observe_storage
 from fusiondelta.errors import ConfigurationError, QueryError
-from fusiondelta.profiles import EngineProfile, StorageProfile
+from fusiondelta.profiles import EngineProfile, StorageProfile, TelemetryConfig
 from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec
 from fusiondelta.sessions import ContextPool, Lease
 from fusiondelta.snapshots import SnapshotSpec
@@ -40,6 +41,7 @@ class FusionDeltaEngine:
         storage: How locations are reached: one profile, or profiles by URI prefix (the longest
             match wins).
         pool_size: Queries at once, over the profile's.
+        telemetry: Where enabled, OpenTelemetry's meter provider observes the engine's requests.
 
     Raises:
         ConfigurationError: A profile cannot be used, or the installed `datafusion` does not fit.
@@ -57,6 +59,7 @@ class FusionDeltaEngine:
         storage: StorageProfile | Mapping[str, StorageProfile] | None = None,
         *,
         pool_size: int | None = None,
+        telemetry: TelemetryConfig | None = None,
     ) -> None:
         from fusiondelta._native import NativeEngine
 
@@ -69,6 +72,9 @@ class FusionDeltaEngine:
         self._settings = profile.settings()
         config = profile.native()
         self._native = NativeEngine(config, native_storage(profiles))
+        self._telemetry = telemetry
+        if telemetry is not None and telemetry.enabled:
+            observe_storage(self._native)
         self._sources: dict[str, Source] = {}
         self._lock = threading.Lock()
         self._pool = ContextPool(
@@ -382,7 +388,7 @@ class FusionDeltaEngine:
 
         Registered sources come along, functions have to be registered again.
         """
-        made = FusionDeltaEngine(self.profile, self._storage)
+        made = FusionDeltaEngine(self.profile, self._storage, telemetry=self._telemetry)
         made._sources.update(self._sources)
         return made
 

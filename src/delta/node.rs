@@ -24,6 +24,10 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 
+/// Parts that a scan of an object store is read in at least. Each waits for one answer at a time, so
+/// parts for the cores alone would leave them idle.
+const REMOTE_PARTITIONS: usize = 8;
+
 /// What a scan is made from.
 #[derive(Clone, Debug)]
 pub struct ScanSpec {
@@ -32,6 +36,13 @@ pub struct ScanSpec {
     pub projection: Option<Vec<usize>>,
     pub filters: Vec<Expr>,
     pub limit: Option<usize>,
+}
+
+impl ScanSpec {
+    /// Whether the files are on the other side of a wire.
+    pub fn is_remote(&self) -> bool {
+        !self.uri.starts_with("file:") && !self.uri.starts_with("memory:")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -116,7 +127,12 @@ impl ExecutionPlan for DeltaNode {
         target_partitions: usize,
         config: &ConfigOptions,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let input = self.input.repartitioned(target_partitions, config)?;
+        let wanted = if self.spec.is_remote() {
+            target_partitions.max(REMOTE_PARTITIONS)
+        } else {
+            target_partitions
+        };
+        let input = self.input.repartitioned(wanted, config)?;
         Ok(input.map(|input| self.with(input)))
     }
 

@@ -84,17 +84,6 @@ impl TableProvider for DeltaProvider {
         };
         if session.as_any().is::<SessionState>() {
             let mut input = scan.scan(session, projection, filters, limit).await?;
-            let hint = session
-                .config_options()
-                .execution
-                .parquet
-                .metadata_size_hint;
-            // Of a file at hand the few bytes that are needed cost less than many that may be.
-            if !matches!(self.pinned.url.scheme(), "file" | "memory")
-                && let Some(bytes) = hint
-            {
-                input = with_size_hint(input, bytes)?;
-            }
             let spec = ScanSpec {
                 uri: self.pinned.url.to_string(),
                 version: self.pinned.version,
@@ -102,6 +91,17 @@ impl TableProvider for DeltaProvider {
                 filters: filters.to_vec(),
                 limit,
             };
+            let hint = session
+                .config_options()
+                .execution
+                .parquet
+                .metadata_size_hint;
+            // Of a file at hand the few bytes that are needed cost less than many that may be.
+            if spec.is_remote()
+                && let Some(bytes) = hint
+            {
+                input = with_size_hint(input, bytes)?;
+            }
             return Ok(Arc::new(DeltaNode::new(Arc::new(spec), input)));
         }
         // A plain context scans us over FFI (the fallback way): its own environment has none of our

@@ -36,7 +36,7 @@ use crate::sources::files;
 use crate::store::account::{IoAccount, blamed};
 use crate::store::profile::StoreProfile;
 
-#[pyclass(frozen, module = "fusiondelta._native")]
+#[pyclass(frozen, weakref, module = "fusiondelta._native")]
 pub struct NativeEngine(Arc<Engine>);
 
 #[pymethods]

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "polars": {"queries"},
     "pandas": set(),
     "click": {"cli"},
-    "opentelemetry": set(),
+    "opentelemetry": {"account"},
 }
 #: Parts that may load one when they are imported; elsewhere the import stands inside a function.
 AT_IMPORT = {"cli": {"click", "pyarrow"}}

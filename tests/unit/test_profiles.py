@@ -155,7 +155,7 @@ class TestEngineProfile:
         profile = EngineProfile()
         native = profile.native()
         assert profile.settings()["datafusion.execution.target_partitions"] == "8"
-        assert "datafusion.execution.batch_size" not in profile.settings()
+        assert profile.settings()["datafusion.execution.batch_size"] == "16384"
         assert native.memory_limit == 7 * GIB
         assert native.slots == 8
         assert native.max_spill == 100 * GIB
