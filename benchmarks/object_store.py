@@ -279,10 +279,11 @@ def measure(
     questions: Sequence[Question],
     runs: int,
     engines: Sequence[str],
+    latencies: Sequence[float],
 ) -> Costs:
     """Costs by latency, question, engine, and cold or warm; engines take turns within a run."""
     found: Costs = {}
-    for latency in LATENCIES:
+    for latency in latencies:
         rule = proxy.add(Rule(Latency(latency))) if latency else None
         for question in questions:
             by_engine = {name: {"cold": Cost(), "warm": Cost()} for name in engines}
@@ -338,6 +339,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=3, help="of each question (default: 3)")
     parser.add_argument("--files", type=int, default=10_000, help="small files (default: 10,000)")
     parser.add_argument("--engines", default=",".join(ENGINES), help="which (default: all)")
+    parser.add_argument(
+        "--latencies",
+        type=lambda text: [float(part) / 1e3 for part in text.split(",")],
+        default=LATENCIES,
+        help="milliseconds added to each request, each in turn (default: 0,20)",
+    )
     parser.add_argument("--name", default=f"object-store-{dt.date.today()}")
     parser.add_argument("--output", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
@@ -351,7 +358,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 make(made)
                 say(f"{name}: {upload(made, name, server) / 2**20:,.1f} MiB")
             with FaultProxy(server.endpoint) as proxy:
-                costs = measure(proxy, server, questions, chosen.runs, chosen.engines.split(","))
+                costs = measure(
+                    proxy,
+                    server,
+                    questions,
+                    chosen.runs,
+                    chosen.engines.split(","),
+                    chosen.latencies,
+                )
         finally:
             server.stop()
     about = {

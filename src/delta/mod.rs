@@ -6,8 +6,8 @@
 pub mod cache;
 pub mod describe;
 mod flights;
-mod footers;
 pub mod log;
 pub mod node;
 pub mod provider;
+mod remote;
 pub mod write;

@@ -24,10 +24,6 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 
-/// Parts that a scan of an object store is read in at least. Each waits for one answer at a time, so
-/// parts for the cores alone would leave them idle.
-const REMOTE_PARTITIONS: usize = 8;
-
 /// What a scan is made from.
 #[derive(Clone, Debug)]
 pub struct ScanSpec {
@@ -127,12 +123,7 @@ impl ExecutionPlan for DeltaNode {
         target_partitions: usize,
         config: &ConfigOptions,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let wanted = if self.spec.is_remote() {
-            target_partitions.max(REMOTE_PARTITIONS)
-        } else {
-            target_partitions
-        };
-        let input = self.input.repartitioned(wanted, config)?;
+        let input = self.input.repartitioned(target_partitions, config)?;
         Ok(input.map(|input| self.with(input)))
     }
 

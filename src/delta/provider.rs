@@ -17,8 +17,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 
 use super::cache::Pinned;
-use super::footers::with_size_hint;
 use super::node::{DeltaNode, ScanSpec};
+use super::remote::over_the_wire;
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
 
@@ -91,16 +91,8 @@ impl TableProvider for DeltaProvider {
                 filters: filters.to_vec(),
                 limit,
             };
-            let hint = session
-                .config_options()
-                .execution
-                .parquet
-                .metadata_size_hint;
-            // Of a file at hand the few bytes that are needed cost less than many that may be.
-            if spec.is_remote()
-                && let Some(bytes) = hint
-            {
-                input = with_size_hint(input, bytes)?;
+            if spec.is_remote() {
+                input = over_the_wire(input, session)?;
             }
             return Ok(Arc::new(DeltaNode::new(Arc::new(spec), input)));
         }

@@ -138,6 +138,9 @@ class FaultProxy:
                 if self._stopping:
                     client.close()
                     break
+                # asyncio does so only where a socket names its protocol, which these do not; each
+                # answer would wait 40 ms for the client to acknowledge its head.
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 task = loop.create_task(self._talk(client))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)

@@ -1,0 +1,94 @@
+//! What a scan of files behind a wire needs, and delta-rs' scan leaves out.
+//!
+//! Each footer in one request: without being told how much of a file's end to read at first, the reader
+//! asks for the footer's length, then for the footer. And several files at once: a part of a scan waits
+//! for one answer at a time, so that parts for the cores alone would leave them idle.
+
+use std::sync::Arc;
+
+use datafusion::catalog::Session;
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_plan::{Distribution, ExecutionPlan, Partitioning};
+
+/// Files that are read at once, at least: of large ones few, each with a row group in memory, of small
+/// ones many.
+const FILES_AT_ONCE: usize = 8;
+const SMALL_FILES_AT_ONCE: usize = 32;
+const SMALL_FILE: u64 = 1024 * 1024;
+
+/// The scan, reading files of an object store as they are best read.
+pub fn over_the_wire(
+    scan: Arc<dyn ExecutionPlan>,
+    session: &dyn Session,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let hint = session
+        .config_options()
+        .execution
+        .parquet
+        .metadata_size_hint;
+    let cores = session.config().target_partitions();
+    // Deletion vectors are counted off in one stream.
+    let in_parts = !matches!(
+        scan.input_distribution_requirements().child_distribution(0),
+        Some(Distribution::SinglePartition)
+    );
+    scan.transform_down(|node| {
+        let Some((config, source)) = node
+            .downcast_ref::<DataSourceExec>()
+            .and_then(DataSourceExec::downcast_to_file_source::<ParquetSource>)
+        else {
+            return Ok(Transformed::no(node));
+        };
+        let mut source = source.clone();
+        if let Some(bytes) = hint {
+            source = source.with_metadata_size_hint(bytes);
+        }
+        let mut builder = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source));
+        if in_parts && let Some(groups) = spread(config, cores) {
+            // Said outright, or the optimizer would gather them again.
+            builder = builder
+                .with_output_partitioning(Some(Partitioning::UnknownPartitioning(groups.len())))
+                .with_file_groups(groups);
+        }
+        Ok(Transformed::yes(DataSourceExec::from_data_source(
+            builder.build(),
+        )))
+    })
+    .data()
+}
+
+/// The files in groups of about equal bytes, at least one for each core; `None` where there are fewer
+/// files, which the optimizer may cut into ranges.
+fn spread(config: &FileScanConfig, cores: usize) -> Option<Vec<FileGroup>> {
+    let mut files: Vec<_> = config
+        .file_groups
+        .iter()
+        .flat_map(FileGroup::iter)
+        .collect();
+    let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
+    let at_once = if bytes / SMALL_FILE < files.len() as u64 {
+        SMALL_FILES_AT_ONCE.min(files.len())
+    } else {
+        FILES_AT_ONCE
+    };
+    let partitions = cores.max(at_once);
+    if files.len() < partitions {
+        return None;
+    }
+    files.sort_by_key(|file| std::cmp::Reverse(file.object_meta.size));
+    let mut groups = vec![(0, Vec::new()); partitions];
+    for file in files {
+        // The emptiest so far; where files are alike, one after the other.
+        if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
+            *bytes += file.object_meta.size.max(1);
+            group.push(file.clone());
+        }
+    }
+    let groups = groups.into_iter().map(|(_, files)| FileGroup::new(files));
+    Some(groups.collect())
+}
