@@ -101,7 +101,14 @@ impl TableProvider for DeltaProvider {
         let account = IoAccount::child_of(&self.engine.io);
         let (env, _) = self.engine.query_env(&account, None)?;
         let state = self.engine.session(&Default::default(), env)?;
-        scan.scan(&state, projection, filters, limit).await
+        // Polled by whatever thread that context plans on, which knows no runtime.
+        let runtime = crate::runtime::handle()?;
+        let mut planning = scan.scan(&state, projection, filters, limit);
+        std::future::poll_fn(|context| {
+            let _entered = runtime.enter();
+            planning.as_mut().poll(context)
+        })
+        .await
     }
 
     fn supports_filters_pushdown(

@@ -32,11 +32,14 @@ pub fn over_the_wire(
         .parquet
         .metadata_size_hint;
     let cores = session.config().target_partitions();
-    // Deletion vectors are counted off in one stream.
-    let in_parts = !matches!(
+    // With deletion vectors the scan holds on to the very sources that it was made with, and to one
+    // stream, in which it counts rows off.
+    if matches!(
         scan.input_distribution_requirements().child_distribution(0),
         Some(Distribution::SinglePartition)
-    );
+    ) {
+        return Ok(scan);
+    }
     scan.transform_down(|node| {
         let Some((config, source)) = node
             .downcast_ref::<DataSourceExec>()
@@ -49,7 +52,7 @@ pub fn over_the_wire(
             source = source.with_metadata_size_hint(bytes);
         }
         let mut builder = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source));
-        if in_parts && let Some(groups) = spread(config, cores) {
+        if let Some(groups) = spread(config, cores) {
             // Said outright, or the optimizer would gather them again.
             builder = builder
                 .with_output_partitioning(Some(Partitioning::UnknownPartitioning(groups.len())))
