@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,24 @@ use crate::error::{ErrorKind, NativeError, Result};
 
 /// How long a blocked wait goes without looking for Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Name of the runtime's threads.
+const THREADS: &str = "fusiondelta";
+
+/// A panic on a thread of the runtime is caught and becomes an error; its own words go to standard error
+/// only where somebody debugs.
+fn hush_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let ours = std::thread::current().name() == Some(THREADS);
+            if !ours || std::env::var_os("RUST_BACKTRACE").is_some() {
+                before(panic);
+            }
+        }));
+    });
+}
 
 struct Owned {
     pid: u32,
@@ -37,8 +56,9 @@ pub fn handle() -> Result<Handle> {
     {
         return Ok(owned.runtime.handle().clone());
     }
+    hush_panics();
     let runtime = Builder::new_multi_thread()
-        .thread_name("fusiondelta")
+        .thread_name(THREADS)
         // Deep plans recurse while they are optimised and executed.
         .thread_stack_size(8 * 1024 * 1024)
         .enable_all()

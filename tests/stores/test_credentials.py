@@ -120,13 +120,14 @@ def keyless(store, proxy, **options):
 def test_a_callable_is_asked_again_while_a_query_and_a_write_run(store, proxy, table, mint):
     issuer = Issuer(mint)
     proxy.add(Rule(ExpiredCredentials(valid=issuer.valid)))
-    proxy.add(Rule(Latency(0.35), target=r"\.parquet", method="GET"))
+    proxy.add(Rule(Latency(2.5), target=r"\.parquet", method="GET"))
     profile = keyless(store, proxy, credentials=issuer)
     started = time.monotonic()
     with FusionDeltaEngine(storage=profile) as engine:
-        # Ten seconds of scanning, in one query.
+        # Footers, then data: seconds between them, in one query.
         result = engine.query("SELECT count(id) AS n FROM t", sources={"t": table})
         assert result.to_pylist() == [{"n": 8_000}]
+        assert len(issuer.issued) >= 2
         slow = (batch for batch in slowly(ROWS.to_batches()[0], seconds=6))
         engine.write_delta(store.uri("w"), slow, schema=ROWS.schema)
     assert time.monotonic() - started > 3 * LIFETIME
