@@ -370,9 +370,7 @@ class FusionDeltaEngine:
         """
         self._native.check()
         profile = self._resolution.profile(os.fspath(uri))
-        return probe(
-            self._native, self._resolution.canonical(os.fspath(uri)), profile, timeout=timeout
-        )
+        return probe(self._native, profile.canonicalize_uri(uri), profile, timeout=timeout)
 
     # account and end
 

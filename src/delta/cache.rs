@@ -18,6 +18,7 @@ use url::Url;
 use super::flights::Flights;
 use super::log;
 use crate::error::Result;
+use crate::exec::caches::CacheReading;
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
 use crate::store::once::Listing;
@@ -92,15 +93,8 @@ pub struct SnapshotCache {
     evictions: AtomicU64,
 }
 
-/// State of the cache, for people.
-#[derive(Clone, Debug)]
-pub struct CacheReading {
-    pub entries: Vec<(String, u64, usize)>,
-    pub limit: usize,
-    pub hits: u64,
-    pub misses: u64,
-    pub evictions: u64,
-}
+/// URI, version and bytes of a snapshot.
+pub type SnapshotEntry = (String, u64, usize);
 
 impl SnapshotCache {
     pub fn new(limit: usize) -> Self {
@@ -114,7 +108,7 @@ impl SnapshotCache {
         }
     }
 
-    pub fn reading(&self) -> CacheReading {
+    pub fn reading(&self) -> CacheReading<SnapshotEntry> {
         let tables = self.tables.lock();
         let mut entries: Vec<_> = tables
             .entries

@@ -34,13 +34,6 @@ pub struct ScanSpec {
     pub limit: Option<usize>,
 }
 
-impl ScanSpec {
-    /// Whether the files are on the other side of a wire.
-    pub fn is_remote(&self) -> bool {
-        !self.uri.starts_with("file:") && !self.uri.starts_with("memory:")
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct DeltaNode {
     pub spec: Arc<ScanSpec>,

@@ -21,6 +21,7 @@ use super::node::{DeltaNode, ScanSpec};
 use super::remote::over_the_wire;
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
+use crate::store::profile::StoreKind;
 
 #[derive(Debug)]
 pub struct DeltaProvider {
@@ -91,7 +92,7 @@ impl TableProvider for DeltaProvider {
                 filters: filters.to_vec(),
                 limit,
             };
-            if spec.is_remote() {
+            if !StoreKind::Local.serves(self.pinned.url.scheme()) {
                 input = over_the_wire(input, session)?;
             }
             return Ok(Arc::new(DeltaNode::new(Arc::new(spec), input)));

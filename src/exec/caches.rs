@@ -79,7 +79,7 @@ impl<K: Spaced + 'static, V: CacheValue + 'static> Kept<K, V> {
         self.inner.clear();
     }
 
-    fn reading(&self) -> CacheReading {
+    fn reading(&self) -> CacheReading<FileEntry> {
         let mut entries: Vec<_> = self
             .inner
             .list_entries()
@@ -184,14 +184,17 @@ impl<K: Spaced + 'static, V: CacheValue + 'static> Cache<K, V> for View<K, V> {
 
 /// State of a cache, for people.
 #[derive(Clone, Debug)]
-pub struct CacheReading {
-    /// Path and bytes of each entry.
-    pub entries: Vec<(String, usize)>,
+pub struct CacheReading<E> {
+    /// What it holds; bytes come last in each.
+    pub entries: Vec<E>,
     pub limit: usize,
     pub hits: u64,
     pub misses: u64,
     pub evictions: u64,
 }
+
+/// Path and bytes of what is kept of a file.
+pub type FileEntry = (String, usize);
 
 /// The caches of an engine.
 pub struct Caches {
@@ -233,7 +236,7 @@ impl Caches {
         CacheManager::try_new(&self.config(tenant))
     }
 
-    pub fn readings(&self) -> StdHashMap<&'static str, CacheReading> {
+    pub fn readings(&self) -> StdHashMap<&'static str, CacheReading<FileEntry>> {
         StdHashMap::from([
             ("metadata_cache", self.metadata.reading()),
             ("list_files_cache", self.listings.reading()),

@@ -25,6 +25,7 @@ use crate::delta::provider::DeltaProvider;
 use crate::delta::write::Written;
 use crate::delta::{cache, log, write};
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::exec::caches::CacheReading;
 use crate::exec::codec::HandleCodec;
 use crate::exec::engine::Engine;
 use crate::exec::proto;
@@ -313,27 +314,14 @@ impl NativeEngine {
 
     /// State of the snapshot cache: entries (uri, version, bytes) and counters.
     fn snapshot_cache<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let reading = self.0.snapshots.reading();
-        let out = PyDict::new(py);
-        out.set_item("entries", reading.entries)?;
-        out.set_item("limit", reading.limit)?;
-        out.set_item("hits", reading.hits)?;
-        out.set_item("misses", reading.misses)?;
-        out.set_item("evictions", reading.evictions)?;
-        Ok(out)
+        cache_state(py, self.0.snapshots.reading())
     }
 
     /// State of the caches of files by name: entries (path, bytes), limit in bytes and counters.
     fn file_caches<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         for (name, reading) in self.0.caches.readings() {
-            let each = PyDict::new(py);
-            each.set_item("entries", reading.entries)?;
-            each.set_item("limit", reading.limit)?;
-            each.set_item("hits", reading.hits)?;
-            each.set_item("misses", reading.misses)?;
-            each.set_item("evictions", reading.evictions)?;
-            out.set_item(name, each)?;
+            out.set_item(name, cache_state(py, reading)?)?;
         }
         Ok(out)
     }
@@ -362,6 +350,20 @@ impl NativeEngine {
         self.0.slots.close();
         self.0.snapshots.clear();
     }
+}
+
+/// A cache's state as Python sees it.
+fn cache_state<'py, E>(py: Python<'py>, reading: CacheReading<E>) -> PyResult<Bound<'py, PyDict>>
+where
+    Vec<E>: IntoPyObject<'py>,
+{
+    let out = PyDict::new(py);
+    out.set_item("entries", reading.entries)?;
+    out.set_item("limit", reading.limit)?;
+    out.set_item("hits", reading.hits)?;
+    out.set_item("misses", reading.misses)?;
+    out.set_item("evictions", reading.evictions)?;
+    Ok(out)
 }
 
 /// Names of the functions of a native session, aliases included.

@@ -75,15 +75,7 @@ async fn read_back(
     };
     let meta = found.meta.clone();
     let bytes = found.bytes().await?;
-    let same = bytes.len() == payload.content_length()
-        && payload
-            .iter()
-            .scan(0, |at, part| {
-                let start = *at;
-                *at += part.len();
-                Some((start, part))
-            })
-            .all(|(start, part)| bytes[start..start + part.len()] == part[..]);
+    let same = bytes.len() == payload.content_length() && payload.iter().flatten().eq(bytes.iter());
     Ok(Some(if same {
         Ok(PutResult {
             e_tag: meta.e_tag,

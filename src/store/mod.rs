@@ -65,10 +65,12 @@ impl Stores {
 
     /// One store, or one for each prefix of the bucket that has a profile of its own.
     fn make(&self, url: &Url, root: &str) -> Result<Backend> {
-        let serving = || self.profiles.iter().filter(|p| p.kind.serves(url.scheme()));
         let mut whole: Option<&StoreProfile> = None;
         let mut parts = Vec::new();
-        for profile in serving() {
+        for profile in &self.profiles {
+            if !profile.kind.serves(url.scheme()) {
+                continue;
+            }
             match profile.prefix.strip_prefix(root) {
                 Some(path) if path.starts_with('/') && path.len() > 1 => {
                     parts.push((path, profile))
@@ -106,7 +108,7 @@ impl Stores {
         let serving = self
             .profiles
             .iter()
-            .filter(|p| p.kind.serves(url.scheme()) && location.starts_with(&p.prefix))
+            .filter(|p| p.kind.serves(url.scheme()) && covers(&p.prefix, location))
             .max_by_key(|p| p.prefix.len());
         match serving {
             Some(profile) => profile.identity().await,
@@ -143,9 +145,12 @@ fn root(url: &Url) -> String {
     format!("{}://{}", url.scheme(), url.authority())
 }
 
-/// Whether a prefix is above everything beneath `root`.
-fn covers(prefix: &str, root: &str) -> bool {
-    prefix.is_empty() || prefix.trim_end_matches('/') == root
+/// Whether a location is a prefix or lies beneath it, by whole names; the empty one covers all.
+fn covers(prefix: &str, location: &str) -> bool {
+    prefix.is_empty()
+        || location
+            .strip_prefix(prefix.trim_end_matches('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn not_served(url: &Url) -> NativeError {

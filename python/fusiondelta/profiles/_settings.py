@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from fusiondelta.errors import ConfigurationError
-from fusiondelta.profiles._value import unknown
+from fusiondelta.profiles._value import Texts, unknown
 
 #: Settings of the runtime environment, which an engine has one of.
 RUNTIME = "datafusion.runtime."
@@ -19,7 +19,7 @@ def known_settings() -> frozenset[str]:
     return _KNOWN
 
 
-class Options(Mapping[str, str]):
+class Options(Texts[str]):
     """Settings and their values as texts: read-only, sorted, hashable.
 
     Args:
@@ -30,14 +30,14 @@ class Options(Mapping[str, str]):
             text nor number nor bool.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ()
 
     def __init__(self, values: Mapping[str, _Scalar] | None = None) -> None:
         given = values or {}
         for key in given:
             if key not in _KNOWN:
                 raise unknown("DataFusion has no setting", key, _KNOWN)
-        self._values = {key: _text(key, given[key]) for key in sorted(given)}
+        super().__init__({key: _text(key, value) for key, value in given.items()})
 
     @classmethod
     def checked(cls, name: str, value: object) -> Options:
@@ -54,21 +54,6 @@ class Options(Mapping[str, str]):
             return cls(value)
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error}") from None
-
-    def __getitem__(self, key: str) -> str:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._values.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._values)
 
 
 def _text(key: str, value: object) -> str:

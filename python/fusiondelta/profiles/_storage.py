@@ -14,9 +14,10 @@ from fusiondelta.profiles._credentials import Credentials
 from fusiondelta.profiles._io import IoPolicy
 from fusiondelta.profiles._object_uris import KINDS, SCHEMES
 from fusiondelta.profiles._secrets import Secret
-from fusiondelta.profiles._storage_options import OPTIONS, Texts, check_urls, split
+from fusiondelta.profiles._storage_options import OPTIONS, check_urls, split
 from fusiondelta.profiles._value import (
     Converted,
+    Texts,
     Value,
     default,
     flag,

@@ -8,47 +8,16 @@ delta-rs are from its documentation of object storage.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 from fusiondelta.errors import ConfigurationError
 from fusiondelta.profiles._secrets import Secret
 from fusiondelta.profiles._sizes import parse_duration
-from fusiondelta.profiles._value import unknown
-
-Held = TypeVar("Held", covariant=True)
-
-
-class Texts(Mapping[str, Held]):
-    """A mapping that is read-only, sorted, hashable and compared by value.
-
-    Args:
-        values: What it holds by name.
-    """
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, Held] | None = None) -> None:
-        self._values = dict(sorted((values or {}).items()))
-
-    def __getitem__(self, key: str) -> Held:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._values.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._values)
+from fusiondelta.profiles._value import Texts, unknown
 
 
 @dataclass(frozen=True, slots=True)

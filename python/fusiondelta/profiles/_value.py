@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from fusiondelta.errors import ConfigurationError
@@ -12,6 +12,7 @@ from fusiondelta.errors import ConfigurationError
 Read = TypeVar("Read", covariant=True)
 Given = TypeVar("Given", contravariant=True)
 SelfValue = TypeVar("SelfValue", bound="Value")
+Held = TypeVar("Held", covariant=True)
 
 #: Takes the name of a field and what was given for it; gives what the field holds.
 Check = Callable[[str, Any], Any]
@@ -30,6 +31,34 @@ class Converted(Generic[Read, Given]):
     def __set__(self, instance: object, value: Given) -> None:
         """What the constructor takes."""
         raise NotImplementedError
+
+
+class Texts(Mapping[str, Held]):
+    """A mapping that is read-only, sorted, hashable and compared by value.
+
+    Args:
+        values: What it holds by name.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Held] | None = None) -> None:
+        self._values = dict(sorted((values or {}).items()))
+
+    def __getitem__(self, key: str) -> Held:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._values)
 
 
 def default(value: object) -> Any:

@@ -77,8 +77,9 @@ class TableWriter:
         partitions = None
         if partition_by is not None:
             partitions = [partition_by] if isinstance(partition_by, str) else list(partition_by)
+        profile = self.resolution.profile(os.fspath(uri))
         spec = WriteSpec(
-            uri=self.resolution.canonical(os.fspath(uri)),
+            uri=profile.canonicalize_uri(os.fspath(uri)),
             mode=mode,
             schema_mode=schema_mode,
             partition_by=partitions,
@@ -96,7 +97,6 @@ class TableWriter:
         limit = None if timeout is None else parse_duration("timeout", timeout)
         seconds = None if limit is None else limit.total_seconds()
         io = self.native.new_io()
-        profile = self.resolution.profile(os.fspath(uri))
         safety = self.safety.require(spec.uri, profile, io, seconds)
         os.environ.setdefault(_UPLOADS_VARIABLE, str(_UPLOAD_BYTES))
         source = as_input(data, schema=schema)
