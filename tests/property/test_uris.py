@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusiondelta.profiles import StorageProfile
-from fusiondelta.profiles._storage import profile_for
 from fusiondelta.profiles._uris import file_path, file_uri
+from fusiondelta.storage import profile_for
 
 pytestmark = [
     pytest.mark.unit,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -23,47 +24,25 @@ from tests.stores import kinds
 from tests.stores.store import Store, start
 
 
-def _serve(
-    kind: type[Server], request: pytest.FixtureRequest, folders: pytest.TempPathFactory
-) -> Iterator[Server]:
-    server = kind.given() or start(kind, folders.mktemp(kind.program), request.config)
-    yield server
-    server.stop()
+def _served(kind: type[Server]) -> Any:
+    """A fixture that gives one server of a kind to all tests."""
+
+    @pytest.fixture(scope="session")
+    def server(
+        request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[Server]:
+        found = kind.given() or start(kind, tmp_path_factory.mktemp(kind.program), request.config)
+        yield found
+        found.stop()
+
+    return server
 
 
-@pytest.fixture(scope="session")
-def minio(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MinioServer]:
-    yield from _serve(MinioServer, request, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def ministack(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MinistackServer]:
-    yield from _serve(MinistackServer, request, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def dynalite(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DynaliteServer]:
-    yield from _serve(DynaliteServer, request, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def azurite(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[AzuriteServer]:
-    yield from _serve(AzuriteServer, request, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def gcs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[FakeGcsServer]:
-    yield from _serve(FakeGcsServer, request, tmp_path_factory)
+minio = _served(MinioServer)
+ministack = _served(MinistackServer)
+dynalite = _served(DynaliteServer)
+azurite = _served(AzuriteServer)
+gcs = _served(FakeGcsServer)
 
 
 @pytest.fixture(params=kinds.ALL)

@@ -6,7 +6,8 @@ import pytest
 
 from fusiondelta.errors import ConfigurationError, WriteSafetyError
 from fusiondelta.profiles import IoPolicy, StorageProfile
-from fusiondelta.profiles._storage import NativeStorage, profile_for
+from fusiondelta.profiles._storage import NativeStorage
+from fusiondelta.storage import profile_for
 
 pytestmark = pytest.mark.unit
 

@@ -7,12 +7,13 @@ the local spelling does, so that the ``url`` crate reads back the very same text
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fusiondelta.errors import ConfigurationError
-from fusiondelta.profiles._uris import decode, encode
+from fusiondelta.profiles._uris import decode, encode, not_served
 
 #: Schemes of each kind of store; the first is the one of canonical URIs unless told otherwise.
 SCHEMES: dict[str, tuple[str, ...]] = {
@@ -267,3 +268,14 @@ def _beneath(uri: str, endpoint: str) -> str | None:
     if not root:
         return path
     return path[len(root) + 1 :] if f"{path}/".startswith(f"{root}/") else None
+
+
+def of_store(uri: str | os.PathLike[str], scheme: str) -> str:
+    """The text of a URI that may name an object store, by its scheme.
+
+    Raises:
+        ConfigurationError: No store has the scheme.
+    """
+    if scheme not in KINDS and scheme not in ("http", "https", "s3n"):
+        raise not_served(scheme)
+    return os.fspath(uri)

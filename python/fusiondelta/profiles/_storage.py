@@ -380,7 +380,7 @@ class StorageProfile(Value):
         scheme = _uris.scheme_of(uri)
         if KINDS.get(scheme) == "local":
             return cls.local()
-        place = _object_uris.read(_store_uri(uri, scheme))
+        place = _object_uris.read(_object_uris.of_store(uri, scheme))
         said = {
             "account_name": place.account,
             "use_fabric_endpoint": place.fabric or None,
@@ -482,7 +482,7 @@ class StorageProfile(Value):
         if kind not in (None, self.kind):
             what = "local locations" if kind == "local" else f"{scheme}:// locations"
             raise _object_uris.of_other(what, str(kind), self.kind)
-        return self._spelling().canonical(_store_uri(uri, scheme))
+        return self._spelling().canonical(_object_uris.of_store(uri, scheme))
 
     def __repr__(self) -> str:
         shown = []
@@ -508,65 +508,6 @@ class StorageProfile(Value):
             account=options.get("account_name", "").lower(),
             fabric=options.get("use_fabric_endpoint") == "true",
         )
-
-
-def profile_for(
-    storage: Mapping[str, StorageProfile], uri: str | os.PathLike[str]
-) -> StorageProfile:
-    """The profile that serves a location: the one with the longest prefix of it.
-
-    Prefixes count by whole names: ``s3://bucket/a`` is one of ``s3://bucket/a/b``, not of
-    ``s3://bucket/ab``. They may be spelt in any way their profile takes. Local locations need no
-    profile.
-
-    Args:
-        storage: Profiles by prefix; ``""`` serves what no other does.
-        uri: A path or URI.
-
-    Raises:
-        ConfigurationError: No profile serves it, two serve it by the same prefix, or a prefix is
-            not one that its profile serves.
-    """
-    scheme = _uris.scheme_of(uri)
-    kind = KINDS.get(scheme)
-    found: list[tuple[int, StorageProfile]] = []
-    for prefix, profile in storage.items():
-        if not prefix or kind not in (None, profile.kind):
-            continue
-        root = profile.canonicalize_uri(prefix).rstrip("/")
-        try:
-            spelt = profile.canonicalize_uri(uri)
-        except ConfigurationError:  # of another account or endpoint
-            continue
-        if f"{spelt}/".startswith(f"{root}/"):
-            found.append((root.count("/"), profile))
-    if found:
-        depth = max(depth for depth, _ in found)
-        best, *others = (profile for at, profile in found if at == depth)
-        if any(other != best for other in others):
-            raise ConfigurationError(
-                "storage has two profiles for one prefix, spelt in different ways; keep one"
-            )
-        return best
-    chosen = storage.get("", StorageProfile.local())
-    if kind == "local":
-        return chosen if chosen.kind == "local" else StorageProfile.local()
-    if chosen.kind == "local":
-        place = _object_uris.read(_store_uri(uri, scheme))
-        usual = f"{SCHEMES[place.kind][0]}://{place.bucket}"
-        raise ConfigurationError(
-            f"no storage profile serves {scheme}://{place.bucket}: give the engine "
-            f"storage=StorageProfile.from_env(), or a mapping like "
-            f"{{{usual!r}: StorageProfile.{place.kind}(...)}}"
-        )
-    return chosen
-
-
-def _store_uri(uri: str | os.PathLike[str], scheme: str) -> str:
-    """A URI that may name an object store, by its scheme."""
-    if scheme not in KINDS and scheme not in ("http", "https", "s3n"):
-        raise _uris.not_served(scheme)
-    return os.fspath(uri)
 
 
 def _together(named: Mapping[str, object], options: Mapping[str, object]) -> dict[str, object]:

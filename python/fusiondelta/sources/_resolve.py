@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta.profiles import StorageProfile
-from fusiondelta.profiles._storage import profile_for
 from fusiondelta.snapshots import SnapshotKey
+from fusiondelta.storage import profile_for
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeDelta, NativeEngine, NativeIo

@@ -1,6 +1,6 @@
 """Storage profiles made real: which serves what, what it allows, whether commits are safe."""
 
-from fusiondelta.storage._prefixes import by_prefix, native_storage
+from fusiondelta.storage._prefixes import by_prefix, native_storage, profile_for
 from fusiondelta.storage._probe import ProbeCheck, ProbeReport, probe
 from fusiondelta.storage._safety import SafetyGate
 
@@ -11,4 +11,5 @@ __all__ = [
     "by_prefix",
     "native_storage",
     "probe",
+    "profile_for",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from fusiondelta.errors import ConfigurationError
-from fusiondelta.profiles._storage import NativeStorage, StorageProfile
+from fusiondelta.profiles import StorageProfile, _object_uris, _uris
+from fusiondelta.profiles._object_uris import KINDS, SCHEMES
+from fusiondelta.profiles._storage import NativeStorage
 
 
 def by_prefix(
@@ -44,3 +47,55 @@ def native_storage(profiles: Mapping[str, StorageProfile]) -> list[NativeStorage
     if not any(profile.kind == "local" for profile in profiles.values()):
         rendered.append(StorageProfile.local().native(""))
     return rendered
+
+
+def profile_for(
+    storage: Mapping[str, StorageProfile], uri: str | os.PathLike[str]
+) -> StorageProfile:
+    """The profile that serves a location: the one with the longest prefix of it.
+
+    Prefixes count by whole names: ``s3://bucket/a`` is one of ``s3://bucket/a/b``, not of
+    ``s3://bucket/ab``. They may be spelt in any way their profile takes. Local locations need no
+    profile.
+
+    Args:
+        storage: Profiles by prefix; ``""`` serves what no other does.
+        uri: A path or URI.
+
+    Raises:
+        ConfigurationError: No profile serves it, two serve it by the same prefix, or a prefix is
+            not one that its profile serves.
+    """
+    scheme = _uris.scheme_of(uri)
+    kind = KINDS.get(scheme)
+    found: list[tuple[int, StorageProfile]] = []
+    for prefix, profile in storage.items():
+        if not prefix or kind not in (None, profile.kind):
+            continue
+        root = profile.canonicalize_uri(prefix).rstrip("/")
+        try:
+            spelt = profile.canonicalize_uri(uri)
+        except ConfigurationError:  # of another account or endpoint
+            continue
+        if f"{spelt}/".startswith(f"{root}/"):
+            found.append((root.count("/"), profile))
+    if found:
+        depth = max(depth for depth, _ in found)
+        best, *others = (profile for at, profile in found if at == depth)
+        if any(other != best for other in others):
+            raise ConfigurationError(
+                "storage has two profiles for one prefix, spelt in different ways; keep one"
+            )
+        return best
+    chosen = storage.get("", StorageProfile.local())
+    if kind == "local":
+        return chosen if chosen.kind == "local" else StorageProfile.local()
+    if chosen.kind == "local":
+        place = _object_uris.read(_object_uris.of_store(uri, scheme))
+        usual = f"{SCHEMES[place.kind][0]}://{place.bucket}"
+        raise ConfigurationError(
+            f"no storage profile serves {scheme}://{place.bucket}: give the engine "
+            f"storage=StorageProfile.from_env(), or a mapping like "
+            f"{{{usual!r}: StorageProfile.{place.kind}(...)}}"
+        )
+    return chosen
