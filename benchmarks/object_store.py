@@ -11,20 +11,23 @@ import argparse
 import datetime as dt
 import json
 import platform
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pyarrow as pa
 
+from benchmarks.object_store_asked import ENGINES
 from benchmarks.report import installed_versions
 from tests.harness.faults import Latency, Rule
 from tests.harness.proxy import FaultProxy
@@ -32,6 +35,7 @@ from tests.harness.servers import MinioServer
 
 RESULTS = Path(__file__).resolve().with_name("results")
 BUCKET = "benchmark"
+ASKED = Path(__file__).resolve().with_name("object_store_asked.py")
 LATENCIES = (0.0, 0.02)
 
 
@@ -43,111 +47,6 @@ class Question:
     table: str
     sql: str
     answer: float
-
-
-class Asked(Protocol):
-    """One engine in one state: asked again, it is warm."""
-
-    def ask(self, question: Question) -> float:
-        """The answer."""
-
-
-class Ours:
-    """fusiondelta."""
-
-    def __init__(self, endpoint: str, server: MinioServer) -> None:
-        from fusiondelta import FusionDeltaEngine, StorageProfile
-
-        profile = StorageProfile.s3(
-            endpoint=endpoint,
-            region="us-east-1",
-            access_key_id=server.access_key_id,
-            secret_access_key=server.secret_access_key,
-            allow_http=True,
-        )
-        self._engine = FusionDeltaEngine(storage=profile)
-
-    def ask(self, question: Question) -> float:
-        with self._engine.query(question.sql, sources={"t": uri(question)}) as result:
-            return result.to_table().column(0)[0].as_py()
-
-
-class DeltaLake:
-    """deltalake's own SQL (`QueryBuilder`): plain datafusion cannot scan its tables on S3."""
-
-    def __init__(self, endpoint: str, server: MinioServer) -> None:
-        self._options = options(endpoint, server)
-        self._tables: dict[str, Any] = {}
-
-    def ask(self, question: Question) -> float:
-        from deltalake import DeltaTable, QueryBuilder
-
-        table = self._tables.get(question.table)
-        if table is None:
-            table = DeltaTable(uri(question), storage_options=self._options)
-            self._tables[question.table] = table
-        else:
-            table.update_incremental()
-        rows = pa.table(QueryBuilder().register("t", table).execute(question.sql).read_all())
-        return rows.column(0)[0].as_py()
-
-
-class Polars:
-    """Polars' `scan_delta` and its SQL."""
-
-    def __init__(self, endpoint: str, server: MinioServer) -> None:
-        self._options = options(endpoint, server)
-
-    def ask(self, question: Question) -> float:
-        import polars as pl
-
-        frame = pl.scan_delta(uri(question), storage_options=self._options)
-        return pl.SQLContext(t=frame).execute(question.sql, eager=True).item()
-
-
-class Daft:
-    """Daft's `read_deltalake` and its SQL."""
-
-    def __init__(self, endpoint: str, server: MinioServer) -> None:
-        import daft
-
-        self._io = daft.io.IOConfig(
-            s3=daft.io.S3Config(
-                endpoint_url=endpoint,
-                region_name="us-east-1",
-                key_id=server.access_key_id,
-                access_key=server.secret_access_key,
-                use_ssl=False,
-            )
-        )
-
-    def ask(self, question: Question) -> float:
-        import daft
-
-        frame = daft.read_deltalake(uri(question), io_config=self._io)
-        return daft.sql(question.sql, t=frame).to_arrow().column(0)[0].as_py()
-
-
-ENGINES: dict[str, Callable[[str, MinioServer], Asked]] = {
-    "fusiondelta": Ours,
-    "deltalake": DeltaLake,
-    "polars": Polars,
-    "daft": Daft,
-}
-
-
-def uri(question: Question) -> str:
-    return f"s3://{BUCKET}/{question.table}"
-
-
-def options(endpoint: str, server: MinioServer) -> dict[str, str]:
-    return {
-        "aws_endpoint_url": endpoint,
-        "aws_region": "us-east-1",
-        "aws_access_key_id": server.access_key_id,
-        "aws_secret_access_key": server.secret_access_key,
-        "aws_allow_http": "true",
-    }
 
 
 @dataclass
@@ -253,21 +152,72 @@ def upload(folder: Path, table: str, server: MinioServer) -> int:
         return sum(sizes)
 
 
-def ask(engine: Asked, question: Question, proxy: FaultProxy, cost: Cost) -> None:
+class Child:
+    """An engine's process: a question that outlasts the limit ends it."""
+
+    def __init__(self, name: str, proxy: FaultProxy, server: MinioServer, limit: float) -> None:
+        self._limit = limit
+        self._process = subprocess.Popen(
+            [sys.executable, str(ASKED), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._said = self._tell(
+            {
+                "endpoint": proxy.endpoint,
+                "access_key_id": server.access_key_id,
+                "secret_access_key": server.secret_access_key,
+            }
+        )
+
+    def ask(self, question: Question) -> dict[str, Any]:
+        if "failure" in self._said:
+            return self._said
+        return self._tell({"table": f"s3://{BUCKET}/{question.table}", "sql": question.sql})
+
+    def _tell(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        late = threading.Timer(self._limit, self._process.kill)
+        late.start()
+        try:
+            self._process.stdin.write(json.dumps(value) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            late.cancel()
+        if line:
+            said: dict[str, Any] = json.loads(line)
+            return said
+        code = self._process.wait()
+        if code == -signal.SIGKILL:
+            return {"failure": f"no answer in {self._limit:.0f} s"}
+        assert self._process.stderr is not None
+        words = self._process.stderr.read().strip().splitlines() or [f"ended with {code}"]
+        return {"failure": words[-1][:200]}
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def ask(child: Child, question: Question, proxy: FaultProxy, cost: Cost) -> None:
     """Ask once and note what it cost."""
     proxy.clear()
-    started = time.perf_counter()
-    try:
-        answer = engine.ask(question)
-    except Exception as error:
-        cost.failure = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-        return
-    cost.seconds.append(time.perf_counter() - started)
+    said = child.ask(question)
     requests = proxy.requests
     cost.requests.append(len(requests))
     cost.bytes.append(sum(r.sent for r in requests))
-    if abs(answer - question.answer) > 1e-6 * abs(question.answer):
-        cost.failure = f"answered {answer}, not {question.answer}"
+    if "failure" in said:
+        cost.failure = said["failure"]
+    elif abs(said["answer"] - question.answer) > 1e-6 * abs(question.answer):
+        cost.failure = f"answered {said['answer']}, not {question.answer}"
+    else:
+        cost.seconds.append(said["seconds"])
 
 
 Costs = dict[str, dict[str, dict[str, dict[str, Cost]]]]
@@ -280,6 +230,7 @@ def measure(
     runs: int,
     engines: Sequence[str],
     latencies: Sequence[float],
+    limit: float,
 ) -> Costs:
     """Costs by latency, question, engine, and cold or warm; engines take turns within a run."""
     found: Costs = {}
@@ -293,13 +244,12 @@ def measure(
                     costs = by_engine[name]
                     if costs["cold"].failure:
                         continue
+                    child = Child(name, proxy, server, limit)
                     try:
-                        engine = ENGINES[name](proxy.endpoint, server)
-                    except ImportError as error:
-                        costs["cold"].failure = costs["warm"].failure = str(error)
-                        continue
-                    ask(engine, question, proxy, costs["cold"])
-                    ask(engine, question, proxy, costs["warm"])
+                        ask(child, question, proxy, costs["cold"])
+                        ask(child, question, proxy, costs["warm"])
+                    finally:
+                        child.end()
                 say(f"{latency * 1e3:.0f} ms, {question.name}: run {run + 1} of {runs}")
             found.setdefault(f"{latency * 1e3:.0f} ms", {})[question.name] = by_engine
         if rule is not None:
@@ -345,6 +295,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=LATENCIES,
         help="milliseconds added to each request, each in turn (default: 0,20)",
     )
+    parser.add_argument(
+        "--limit", type=float, default=120, help="seconds for one answer (default: 120)"
+    )
     parser.add_argument("--name", default=f"object-store-{dt.date.today()}")
     parser.add_argument("--output", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
@@ -365,6 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     chosen.runs,
                     chosen.engines.split(","),
                     chosen.latencies,
+                    chosen.limit,
                 )
         finally:
             server.stop()
@@ -372,6 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "made": dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "runs": chosen.runs,
+        "limit of one answer (s)": chosen.limit,
         "small files": chosen.files,
         "versions": {
             name: version
