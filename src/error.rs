@@ -127,6 +127,11 @@ impl NativeError {
         self
     }
 
+    pub fn with_all(mut self, details: Vec<(&'static str, String)>) -> Self {
+        self.details.extend(details);
+        self
+    }
+
     /// What a store's error means.
     pub fn from_store(error: &object_store::Error) -> Self {
         classify_store(error).unwrap_or_else(|| Self::new(ErrorKind::Storage, error.to_string()))
@@ -354,6 +359,9 @@ fn classify_transaction(error: &TransactionError) -> Option<NativeError> {
     }
 }
 
+/// How delta-rs begins to tell of rows that break a constraint or an invariant.
+const INVALID_ROWS: &str = "Invalid data found:";
+
 /// What upstream wraps in text alone.
 fn classify_text(text: &str) -> Option<ErrorKind> {
     if text.contains("The used disk space during the spilling process") {
@@ -389,7 +397,16 @@ impl From<DataFusionError> for NativeError {
 
 impl From<DeltaTableError> for NativeError {
     fn from(error: DeltaTableError) -> Self {
-        classify(&error).unwrap_or_else(|| Self::new(ErrorKind::Source, error.to_string()))
+        classify(&error).unwrap_or_else(|| {
+            let text = error.to_string();
+            match text.split_once(INVALID_ROWS) {
+                Some((_, rows)) => Self::new(
+                    ErrorKind::Execution,
+                    format!("rows break a constraint of the table:{rows}"),
+                ),
+                None => Self::new(ErrorKind::Source, text),
+            }
+        })
     }
 }
 

@@ -5,12 +5,14 @@
 //! | `py` | what Python sees, and every crossing of the border |
 //! | `exec` | engine environment, codec, planning, streams |
 //! | `delta` | snapshots, scans and writes of Delta tables |
+//! | `commit` | from an operation to a committed version, or to a failure that says what became of it |
 //! | `sources` | files and Arrow data as tables |
 //! | `store` | object stores and the count of their requests |
 //! | `metrics` | executed plan → metrics table |
 //! | `runtime`, `error` | the door between Python threads and the runtime; errors on their way out |
 #![deny(unsafe_code)]
 
+mod commit;
 mod delta;
 mod error;
 mod exec;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{ErrorKind, NativeError, Result};
 
@@ -110,14 +111,60 @@ pub fn run<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     let mut task = Task::spawn(work)?;
-    wait(py, deadline, &mut task.0).and_then(|joined| match joined {
+    wait(py, deadline, &mut task.0).and_then(joined_outcome)
+}
+
+/// How long a wait that ended early still waits for what became of a commit: after a deadline, and after
+/// Ctrl-C, which is to be heeded within a second.
+const GRACE: Duration = Duration::from_secs(5);
+const SIGNAL_GRACE: Duration = Duration::from_millis(700);
+
+/// As `run`, for work that commits: it is not aborted but told to stop, and has some time to find out what
+/// became of a commit that was on its way.
+///
+/// # Errors
+/// As `run`, with the outcome in the details; `unknown` where the work still waits for it.
+pub fn run_to_outcome<T: Send + 'static>(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    stop: &CancellationToken,
+    commit_id: &str,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let mut task = handle()?.spawn(work);
+    let early = match wait(py, deadline, &mut task) {
+        Ok(joined) => return joined_outcome(joined),
+        Err(early) => early,
+    };
+    stop.cancel();
+    let was_signal = early.python.is_some();
+    let grace = if was_signal { SIGNAL_GRACE } else { GRACE };
+    let runtime = handle()?;
+    let ended =
+        py.detach(|| runtime.block_on(async { tokio::time::timeout(grace, &mut task).await }));
+    match ended {
+        // Late, and done all the same.
+        Ok(joined) if !was_signal => match joined_outcome(joined) {
+            Ok(done) => Ok(done),
+            Err(e) if e.kind == ErrorKind::QueryCancelled => Err(early.with_all(e.details)),
+            Err(e) => Err(e),
+        },
+        Ok(_) => Err(early),
+        Err(_) => Err(early
+            .with("outcome", "unknown")
+            .with("commit_id", commit_id)),
+    }
+}
+
+fn joined_outcome<T>(joined: Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    match joined {
         Ok(outcome) => outcome,
         Err(e) if e.is_panic() => Err(NativeError::new(
             ErrorKind::Internal,
             format!("an unexpected failure inside the engine: {}", panic_text(e)),
         )),
         Err(_) => Err(cancelled()),
-    })
+    }
 }
 
 /// Waits for `work`, which is polled on the calling thread and so must be light.

@@ -17,10 +17,10 @@ from fusiondelta.errors import ConfigurationError, QueryError
 from fusiondelta.profiles import EngineProfile, StorageProfile, TelemetryConfig
 from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec
 from fusiondelta.sessions import ContextPool, Lease
-from fusiondelta.snapshots import SnapshotSpec
+from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import DeltaSource, Resolution, Source, as_source
 from fusiondelta.storage import ProbeReport, SafetyGate, by_prefix, native_storage, probe
-from fusiondelta.writes import TableWriter, WriteResult, WriterProperties
+from fusiondelta.writes import CommitOutcome, Committer, TableOperations
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _LENT: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("lent", default=())
 
 
-class FusionDeltaEngine:
+class FusionDeltaEngine(TableOperations):
     """SQL over Delta tables pinned to exact versions, and safe writes to them.
 
     One engine serves a whole process: any thread, any asyncio task. It is a context manager.
@@ -102,9 +102,10 @@ class FusionDeltaEngine:
             registered=self._registered,
             by_tenant=profile.cache.by_tenant,
         )
-        self._writer = TableWriter(
+        self._committer = Committer(
             self._native, resolution, self._settings, SafetyGate(self._native)
         )
+        self._spill_dir = profile.spill_dir and os.fspath(profile.spill_dir)
 
     # queries
 
@@ -289,69 +290,25 @@ class FusionDeltaEngine:
             finally:
                 _LENT.reset(token)
 
-    # writes
+    # commits; what changes tables is in TableOperations
 
-    def write_delta(
-        self,
-        uri: str | os.PathLike[str],
-        data: Any,
-        *,
-        mode: str = "append",
-        schema: Any = None,
-        schema_mode: str | None = None,
-        partition_by: str | Sequence[str] | None = None,
-        replace_where: str | None = None,
-        target_file_size: int | str | None = None,
-        writer_properties: WriterProperties | None = None,
-        properties: Mapping[str, str] | None = None,
-        allow_metadata_change: bool = False,
-        timeout: dt.timedelta | float | None = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> WriteResult:
-        """Write rows to a Delta table in one commit; a missing table is made.
+    def commit_outcome(self, uri: str | os.PathLike[str], commit_id: str) -> CommitOutcome:
+        """What became of a commit, by the id that its `WriteResult` or `CommitOutcomeUnknown` has.
+
+        Reads the whole log, newest first. A commit that was sent and not answered may still arrive
+        while its version is not taken: ask again after the store's longest delay.
 
         Args:
             uri: Location of the table.
-            data: A `QueryResult` (executed natively from scan to commit), any Arrow producer, a
-                pandas or Polars frame, an iterator of record batches with ``schema``, or a callable
-                without arguments that gives one of these.
-            mode: ``append``, ``overwrite``, ``error`` (fail if there is a table) or ``ignore`` (do
-                nothing if there is one).
-            schema: Arrow schema of an iterator's batches.
-            schema_mode: None refuses data whose columns are not the table's; ``merge`` adds new
-                columns; ``overwrite`` replaces the schema (with mode ``overwrite``).
-            partition_by: Partition columns; must be the table's own for an existing one.
-            replace_where: With mode ``overwrite``: SQL predicate; only the rows it selects are
-                replaced, and the new rows must all satisfy it.
-            target_file_size: Bytes of a data file, about.
-            writer_properties: How Parquet files are written.
-            properties: Table properties of a table that the write makes.
-            allow_metadata_change: Whether ``schema_mode="overwrite"`` may replace the schema.
-            timeout: Time for the whole write, seconds or timedelta.
-            metadata: Text by name, kept in the commit.
-
-        Raises:
-            SchemaMismatchError: Columns do not fit; names each with both types.
-            SourceError: There is a table and mode is ``error``; or the data cannot be read.
-            CommitConflict: Another writer won.
-            CommitOutcomeUnknown: The commit was sent and its outcome could not be read back.
+            commit_id: What the commit carries as ``fusiondelta.commit_id``.
         """
-        return self._writer.write(
-            uri,
-            data,
-            mode=mode,
-            schema=schema,
-            schema_mode=schema_mode,
-            partition_by=partition_by,
-            replace_where=replace_where,
-            target_file_size=target_file_size,
-            writer_properties=writer_properties,
-            properties=properties,
-            allow_metadata_change=allow_metadata_change,
-            timeout=timeout,
-            metadata=metadata,
-            run_id=new_id(),
-        )
+        self._native.check()
+        profile = self._resolution.profile(os.fspath(uri))
+        location = profile.canonicalize_uri(os.fspath(uri))
+        version = self._native.commit_version(location, commit_id, self._native.io)
+        if version is None:
+            return CommitOutcome("NOT_COMMITTED", None)
+        return CommitOutcome("COMMITTED", SnapshotKey(location, version))
 
     # storage
 

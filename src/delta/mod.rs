@@ -4,10 +4,12 @@
 //! beyond its file names.
 
 pub mod cache;
+pub mod change;
 pub mod describe;
 mod flights;
 pub mod log;
 pub mod node;
 pub mod provider;
 mod remote;
+mod tails;
 pub mod write;

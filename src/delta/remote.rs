@@ -1,11 +1,12 @@
 //! What a scan of files behind a wire needs, and delta-rs' scan leaves out.
 //!
-//! Each footer in one request: without being told how much of a file's end to read at first, the reader
-//! asks for the footer's length, then for the footer. And several files at once: a part of a scan waits
+//! Each footer in one request, and a small file with it (`tails`): without being told how much of a
+//! file's end to read at first, the reader asks for the footer's length, then for the footer. And several files at once: a part of a scan waits
 //! for one answer at a time, so that parts for the cores alone would leave them idle.
 
 use std::sync::Arc;
 
+use super::tails::TailReaders;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -49,7 +50,14 @@ pub fn over_the_wire(
         };
         let mut source = source.clone();
         if let Some(bytes) = hint {
-            source = source.with_metadata_size_hint(bytes);
+            let env = session.runtime_env();
+            let readers = TailReaders::new(
+                env.object_store(&config.object_store_url)?,
+                env.cache_manager.get_file_metadata_cache(),
+            );
+            source = source
+                .with_metadata_size_hint(bytes)
+                .with_parquet_file_reader_factory(Arc::new(readers));
         }
         let mut builder = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source));
         if let Some(groups) = spread(config, cores) {

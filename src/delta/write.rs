@@ -1,37 +1,25 @@
 //! Writing: rows from a plan or a stream to a committed version, in Rust from scan to commit.
-//!
-//! Every commit carries a commit id. After any failure the log is read back for it, so that the
-//! outcome is known: committed at a version, or not committed.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType as ArrowType, Schema as ArrowSchema, TimeUnit};
 use datafusion::common::Column;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use deltalake::DeltaTable;
+use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake::kernel::transaction::CommitProperties;
-use deltalake::kernel::{Action, StructType};
-use deltalake::logstore::{LogStoreRef, get_actions};
 use deltalake::operations::write::{SchemaMode, WriteBuilder};
 use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::protocol::SaveMode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
-use super::cache::{self, Pinned};
-use super::log;
+use super::cache::Pinned;
+use crate::commit::transaction::{Finished, Prepared};
 use crate::error::{ErrorKind, NativeError, Result};
-use crate::exec::engine::{CatchingPlanner, Engine};
-use crate::metrics::metrics_batch;
-use crate::store::account::IoAccount;
-
-/// Key of the commit id in `commitInfo`.
-pub const COMMIT_ID: &str = "fusiondelta.commit_id";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -42,74 +30,39 @@ pub enum Mode {
 }
 
 pub struct WriteSpec {
-    pub url: Url,
     pub mode: Mode,
     pub schema_mode: Option<SchemaMode>,
     pub partition_by: Option<Vec<String>>,
     pub replace_where: Option<String>,
     pub target_file_size: Option<u64>,
-    pub writer_properties: WriterProperties,
     pub properties: HashMap<String, Option<String>>,
-    pub metadata: HashMap<String, String>,
-    pub commit_id: String,
-    pub run_id: String,
-    pub query_id: String,
-}
-
-#[derive(Debug)]
-pub struct Written {
-    /// `None` when there was nothing to do (`ignore` on an existing table).
-    pub version: Option<u64>,
-    pub read_version: Option<u64>,
-    pub rows: u64,
-    pub bytes: u64,
-    pub files_added: u64,
-    pub files_removed: u64,
-    pub metrics: Option<RecordBatch>,
-}
-
-/// What a commit did, read from its log entry.
-#[derive(Debug, Default)]
-struct Effect {
-    rows: u64,
-    bytes: u64,
-    added: u64,
-    removed: u64,
-    ours: bool,
 }
 
 /// Writes the rows of `input`, a logical plan of `state`'s session.
 pub async fn write(
-    engine: &Engine,
     spec: WriteSpec,
+    prepared: Prepared,
     input: LogicalPlan,
     state: SessionState,
-    planner: Arc<CatchingPlanner>,
-    account: &Arc<IoAccount>,
-) -> Result<Written> {
-    let existing = open_if_exists(engine, &spec.url, account).await?;
-    let read_version = existing.as_ref().map(|p| p.version);
-    match (&existing, spec.mode) {
+    writer: WriterProperties,
+) -> Result<Finished> {
+    let url = prepared.store.root_url().clone();
+    match (&prepared.existing, spec.mode) {
         (Some(found), Mode::Error) => {
             return Err(NativeError::new(
                 ErrorKind::Source,
                 format!(
                     "there is a table at {} already, at version {}; mode=\"error\" writes only \
                      where there is none",
-                    spec.url, found.version
+                    found.url, found.version
                 ),
             )
             .with("exists", "true"));
         }
-        (Some(found), Mode::Ignore) => {
-            return Ok(Written {
-                version: Some(found.version),
-                read_version,
-                rows: 0,
-                bytes: 0,
-                files_added: 0,
-                files_removed: 0,
-                metrics: None,
+        (Some(_), Mode::Ignore) => {
+            return Ok(Finished {
+                table: prepared.table,
+                metrics: json!({"ignored": true}),
             });
         }
         _ => {}
@@ -124,77 +77,17 @@ pub async fn write(
     check_partition_columns(&spec, schema)?;
     let input = in_utc(input)?;
     let schema = input.schema().as_arrow();
-    if let Some(found) = &existing
+    if let Some(found) = &prepared.existing
         && spec.schema_mode.is_none()
     {
         check_schema(found, schema)?;
     }
-    let loading = log::Loading::for_write(engine, &spec.url, account)?;
-    let store = Arc::clone(&loading.log_store);
-    prepare_folder(&spec.url)?;
-    let outcome = build(&spec, &existing, &store, input, state).await;
-    let metrics = || {
-        planner
-            .caught()
-            .and_then(|plan| metrics_batch(plan.as_ref(), &spec.run_id, &spec.query_id).ok())
-    };
-    match outcome {
-        Ok(table) => {
-            let snapshot = table.snapshot()?.snapshot().clone();
-            let version = snapshot.version();
-            cache::publish(engine, &spec.url, snapshot, None, account);
-            let effect = read_effect(&store, version, &spec.commit_id).await?;
-            Ok(done(version, read_version, effect, metrics()))
-        }
-        Err(e) => {
-            let e = NativeError::from(e);
-            match find_commit(engine, &store, &spec, read_version, account).await {
-                Ok(Some((version, effect))) => Ok(done(version, read_version, effect, metrics())),
-                Ok(None) => Err(e.with("outcome", "not_committed")),
-                Err(doubt) => Err(e
-                    .with("outcome", "unknown")
-                    .with("commit_id", spec.commit_id.clone())
-                    .with("doubt", doubt.message)),
-            }
-        }
-    }
-}
-
-fn done(
-    version: u64,
-    read_version: Option<u64>,
-    effect: Effect,
-    metrics: Option<RecordBatch>,
-) -> Written {
-    Written {
-        version: Some(version),
-        read_version,
-        rows: effect.rows,
-        bytes: effect.bytes,
-        files_added: effect.added,
-        files_removed: effect.removed,
-        metrics,
-    }
-}
-
-/// The table at its newest version, or `None` where there is none yet.
-pub async fn open_if_exists(
-    engine: &Engine,
-    url: &Url,
-    account: &Arc<IoAccount>,
-) -> Result<Option<Arc<Pinned>>> {
-    match cache::open_latest(engine, url, std::time::Duration::ZERO, account).await {
-        Ok(found) => Ok(Some(found)),
-        Err(e) if e.kind == ErrorKind::Source => {
-            let listing = log::list(engine, url, account).await?;
-            if listing.commits.is_empty() && listing.checkpoints.is_empty() {
-                Ok(None)
-            } else {
-                Err(e)
-            }
-        }
-        Err(e) => Err(e),
-    }
+    prepare_folder(&url)?;
+    let table = build(&spec, prepared, input, state, writer).await?;
+    Ok(Finished {
+        table,
+        metrics: Value::Null,
+    })
 }
 
 /// Local stores do not make the table's own folder.
@@ -215,20 +108,14 @@ fn prepare_folder(url: &Url) -> Result<()> {
 
 async fn build(
     spec: &WriteSpec,
-    existing: &Option<Arc<Pinned>>,
-    store: &LogStoreRef,
+    prepared: Prepared,
     input: LogicalPlan,
     state: SessionState,
+    writer: WriterProperties,
 ) -> Result<DeltaTable, deltalake::DeltaTableError> {
-    let metadata = spec
-        .metadata
-        .iter()
-        .map(|(k, v)| (k.clone(), Value::from(v.as_str())));
-    let commit = CommitProperties::default().with_metadata(metadata);
-    let snapshot = existing
-        .as_ref()
-        .map(|p| deltalake::kernel::EagerSnapshot::clone(&p.snapshot));
-    let mut builder = WriteBuilder::new(Arc::clone(store), snapshot)
+    let is_new = prepared.existing.is_none();
+    let snapshot = prepared.snapshot();
+    let mut builder = WriteBuilder::new(prepared.store, snapshot)
         .with_save_mode(match spec.mode {
             Mode::Append => SaveMode::Append,
             Mode::Overwrite => SaveMode::Overwrite,
@@ -237,8 +124,8 @@ async fn build(
         })
         .with_input_plan(input)
         .with_session_state(Arc::new(state))
-        .with_writer_properties(spec.writer_properties.clone())
-        .with_commit_properties(commit);
+        .with_writer_properties(writer)
+        .with_commit_properties(prepared.properties);
     if let Some(mode) = spec.schema_mode {
         builder = builder.with_schema_mode(mode);
     }
@@ -251,7 +138,7 @@ async fn build(
     if let Some(bytes) = spec.target_file_size {
         builder = builder.with_target_file_size(NonZeroU64::new(bytes));
     }
-    if existing.is_none() && !spec.properties.is_empty() {
+    if is_new && !spec.properties.is_empty() {
         builder =
             builder.with_configuration(spec.properties.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
@@ -395,50 +282,4 @@ fn plain_types(schema: &ArrowSchema) -> ArrowSchema {
         })
         .collect();
     ArrowSchema::new(fields)
-}
-
-async fn read_effect(store: &LogStoreRef, version: u64, commit_id: &str) -> Result<Effect> {
-    let Some(bytes) = store.read_commit_entry(version).await? else {
-        return Ok(Effect::default());
-    };
-    let mut effect = Effect::default();
-    for action in get_actions(version, &bytes)? {
-        match action {
-            Action::Add(add) => {
-                effect.added += 1;
-                effect.bytes += u64::try_from(add.size).unwrap_or_default();
-                let rows = add
-                    .stats
-                    .as_deref()
-                    .and_then(|s| serde_json::from_str::<Value>(s).ok())
-                    .and_then(|s| s["numRecords"].as_u64());
-                effect.rows += rows.unwrap_or_default();
-            }
-            Action::Remove(_) => effect.removed += 1,
-            Action::CommitInfo(info) => {
-                effect.ours = info.info.get(COMMIT_ID).and_then(Value::as_str) == Some(commit_id);
-            }
-            _ => {}
-        }
-    }
-    Ok(effect)
-}
-
-/// Looks for our commit among those after the version the write was based on.
-async fn find_commit(
-    engine: &Engine,
-    store: &LogStoreRef,
-    spec: &WriteSpec,
-    read_version: Option<u64>,
-    account: &Arc<IoAccount>,
-) -> Result<Option<(u64, Effect)>> {
-    let from = read_version.map_or(0, |v| v + 1);
-    let listing = log::list_from(engine, &spec.url, from, account).await?;
-    for version in listing.commits.keys() {
-        let effect = read_effect(store, *version, &spec.commit_id).await?;
-        if effect.ours {
-            return Ok(Some((*version, effect)));
-        }
-    }
-    Ok(None)
 }

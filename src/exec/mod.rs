@@ -7,4 +7,5 @@ pub mod engine;
 pub mod memory;
 pub mod proto;
 pub mod query;
+pub mod replay;
 pub mod stream;

@@ -4,35 +4,31 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_pyarrow::FromPyArrow;
-use datafusion::arrow::ffi_stream::ArrowArrayStreamReader;
-use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::prelude::SessionContext;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::arrow::NativeBatch;
 use super::capsules;
+use super::commits::{self, PyCommitSpec};
 use super::config::{PyEngineConfig, deadline, seconds};
 use super::io::NativeIo;
 use super::objects::NativeObjects;
-use super::options::{PyFileOptions, PyWriteSpec, file_options, url, write_spec};
+use super::options::{PyFileOptions, file_options, url};
 use super::query::{NativeCodec, NativeQuery, NativeRows};
 use super::storage::PyStorage;
 use super::tables::{NativeDelta, NativeFiles};
+use crate::commit::transaction;
 use crate::delta::provider::DeltaProvider;
-use crate::delta::write::Written;
-use crate::delta::{cache, log, write};
-use crate::error::{ErrorKind, NativeError, Result};
+use crate::delta::{cache, change, log};
+use crate::error::Result;
 use crate::exec::caches::CacheReading;
 use crate::exec::codec::HandleCodec;
 use crate::exec::engine::Engine;
 use crate::exec::proto;
 use crate::exec::query::{Query, QueryContext};
 use crate::exec::stream::{Rows, Slot, Start};
+use crate::metrics::metrics_batch;
 use crate::runtime;
-use crate::sources::arrow::StreamTable;
 use crate::sources::files;
 use crate::store::account::{IoAccount, blamed};
 use crate::store::profile::StoreProfile;
@@ -248,13 +244,15 @@ impl NativeEngine {
         }))))
     }
 
-    /// Writes the rows of a planned query, or of an Arrow stream, and gives what was committed.
-    #[pyo3(signature = (spec, io, settings, *, query=None, stream=None, memory_limit=None, timeout=None))]
+    /// Makes a change, of the rows of a planned query or of an Arrow stream where it needs any, and
+    /// gives what was committed.
+    #[pyo3(signature = (commit, spec, io, settings, *, query=None, stream=None, memory_limit=None, timeout=None))]
     #[allow(clippy::too_many_arguments)]
-    fn write<'py>(
+    fn commit<'py>(
         &self,
         py: Python<'py>,
-        spec: PyWriteSpec,
+        commit: PyCommitSpec,
+        spec: &Bound<'py, PyAny>,
         io: &NativeIo,
         settings: HashMap<String, String>,
         query: Option<&NativeQuery>,
@@ -263,53 +261,48 @@ impl NativeEngine {
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyDict>> {
         self.0.check()?;
-        let spec = write_spec(spec)?;
-        let input = match (query, stream) {
-            (Some(query), _) => query.logical().clone(),
-            (None, Some(stream)) => {
-                let reader = ArrowArrayStreamReader::from_pyarrow_bound(stream)?;
-                let table = StreamTable::new("data".to_owned(), Box::new(reader));
-                LogicalPlanBuilder::scan("data", provider_as_source(Arc::new(table)), None)
-                    .and_then(LogicalPlanBuilder::build)
-                    .map_err(NativeError::from)?
-            }
-            (None, None) => {
-                return Err(NativeError::new(
-                    ErrorKind::Configuration,
-                    "there is nothing to write: give a query or a stream",
-                )
-                .into());
-            }
-        };
+        let (change, writer) = commits::change(spec, commits::rows(query, stream)?)?;
+        let commit = commit.build(change.commits_often())?;
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);
         let blame = Arc::clone(&account);
-        let writing = async move {
+        let commit_id = commit.commit_id.clone();
+        account.keep_written();
+        let stop = engine.closing.child_token();
+        let stopped = stop.clone();
+        let committing = async move {
             let slot = Slot::default();
             slot.enter(&engine).await?;
             let (env, _) = engine.query_env(&account, memory_limit)?;
             let (state, planner) = engine.write_session(&settings, env)?;
-            write::write(&engine, spec, input, state, planner, &account).await
+            let work = |prepared| change::make(change, prepared, state, writer);
+            let done = transaction::run(&engine, &commit, &account, &stopped, work).await?;
+            let metrics = planner.caught().and_then(|plan| {
+                metrics_batch(plan.as_ref(), &commit.run_id, &commit.query_id).ok()
+            });
+            Ok((done, metrics))
         };
-        let written = runtime::run(py, deadline(timeout), blamed(blame, writing))?;
-        let Written {
-            version,
-            read_version,
-            rows,
-            bytes,
-            files_added,
-            files_removed,
-            metrics,
-        } = written;
-        let out = PyDict::new(py);
-        out.set_item("version", version)?;
-        out.set_item("read_version", read_version)?;
-        out.set_item("rows", rows)?;
-        out.set_item("bytes", bytes)?;
-        out.set_item("files_added", files_added)?;
-        out.set_item("files_removed", files_removed)?;
-        out.set_item("metrics", metrics.map(NativeBatch))?;
-        Ok(out)
+        let committing = blamed(blame, committing);
+        let (done, metrics) =
+            runtime::run_to_outcome(py, deadline(timeout), &stop, &commit_id, committing)?;
+        commits::done(py, done, metrics)
+    }
+
+    /// The version that a commit became, or `None` where it is not in the log.
+    fn commit_version(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        commit_id: String,
+        io: &NativeIo,
+    ) -> PyResult<Option<u64>> {
+        self.0.check()?;
+        let url = url(uri)?;
+        let engine = Arc::clone(&self.0);
+        let account = Arc::clone(&io.0);
+        let blame = Arc::clone(&account);
+        let asking = async move { transaction::outcome(&engine, &url, &commit_id, &account).await };
+        Ok(runtime::run(py, None, blamed(blame, asking))?)
     }
 
     /// State of the snapshot cache: entries (uri, version, bytes) and counters.

@@ -2,6 +2,7 @@
 
 pub mod arrow;
 pub mod capsules;
+mod commits;
 pub mod config;
 pub mod engine;
 pub mod io;

@@ -40,18 +40,12 @@ pub struct PyFileOptions {
 /// What a write is to do; `fusiondelta.writes` fills it.
 #[derive(FromPyObject)]
 pub struct PyWriteSpec {
-    uri: String,
     mode: String,
     schema_mode: Option<String>,
     partition_by: Option<Vec<String>>,
     replace_where: Option<String>,
     target_file_size: Option<u64>,
-    writer_properties: Option<PyWriterProperties>,
     properties: HashMap<String, String>,
-    metadata: HashMap<String, String>,
-    commit_id: String,
-    run_id: String,
-    query_id: String,
 }
 
 #[derive(Default, FromPyObject)]
@@ -151,7 +145,7 @@ pub fn file_options(py: Python<'_>, options: PyFileOptions) -> PyResult<FileOpti
     })
 }
 
-fn writer_properties(properties: PyWriterProperties) -> Result<WriterProperties> {
+pub fn writer_properties(properties: PyWriterProperties) -> Result<WriterProperties> {
     let PyWriterProperties {
         compression,
         compression_level,
@@ -201,18 +195,12 @@ fn writer_properties(properties: PyWriterProperties) -> Result<WriterProperties>
 
 pub fn write_spec(spec: PyWriteSpec) -> Result<WriteSpec> {
     let PyWriteSpec {
-        uri,
         mode,
         schema_mode,
         partition_by,
         replace_where,
         target_file_size,
-        writer_properties: writer,
         properties,
-        metadata,
-        commit_id,
-        run_id,
-        query_id,
     } = spec;
     let modes = [
         ("append", Mode::Append),
@@ -225,7 +213,6 @@ pub fn write_spec(spec: PyWriteSpec) -> Result<WriteSpec> {
         ("overwrite", SchemaMode::Overwrite),
     ];
     Ok(WriteSpec {
-        url: url(&uri)?,
         mode: choice("mode", &mode, &modes)?,
         schema_mode: schema_mode
             .map(|m| choice("schema_mode", &m, &schema_modes))
@@ -233,11 +220,6 @@ pub fn write_spec(spec: PyWriteSpec) -> Result<WriteSpec> {
         partition_by,
         replace_where,
         target_file_size,
-        writer_properties: writer_properties(writer.unwrap_or_default())?,
         properties: properties.into_iter().map(|(k, v)| (k, Some(v))).collect(),
-        metadata,
-        commit_id,
-        run_id,
-        query_id,
     })
 }

@@ -20,6 +20,7 @@ use super::tables::NativeTable;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::codec::HandleCodec;
 use crate::exec::query::{Execution, Query};
+use crate::exec::replay;
 use crate::exec::stream::{Rows, Start};
 use crate::runtime;
 
@@ -90,6 +91,13 @@ impl NativeQuery {
     #[getter]
     fn partitions(&self) -> usize {
         self.query.partitions()
+    }
+
+    /// What keeps the query from giving the same rows again: the name of a stream, which is read once,
+    /// and that of a function whose values differ from time to time.
+    #[getter]
+    fn once(&self) -> Result<(Option<String>, Option<String>)> {
+        replay::obstacles(&self.query.logical)
     }
 
     #[getter]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use object_store::path::Path;
 use parking_lot::Mutex;
 
 use crate::error::{ErrorKind, NativeError, Result};
@@ -112,6 +113,8 @@ const FAILURES: usize = 16;
 pub struct IoAccount {
     cells: [[Cell; Purpose::ALL.len()]; Operation::ALL.len()],
     failures: Mutex<VecDeque<(ErrorKind, String)>>,
+    /// Data files put, of an account that is asked to remember them.
+    written: Mutex<Option<Vec<Path>>>,
     /// Whose the query is, where caches are kept apart by that; empty where they are shared.
     tenant: String,
     parent: Option<Arc<IoAccount>>,
@@ -203,6 +206,26 @@ impl IoAccount {
             }
         }
         lines
+    }
+
+    /// Remembers the data files that are put from here on.
+    pub fn keep_written(&self) {
+        *self.written.lock() = Some(Vec::new());
+    }
+
+    /// Notes an object that was put, or is about to be.
+    pub fn wrote(&self, location: &Path) {
+        if let Some(written) = self.written.lock().as_mut()
+            && Purpose::of(location.as_ref(), Operation::Put) == Purpose::Data
+        {
+            written.push(location.clone());
+        }
+    }
+
+    /// The data files that were put, which are forgotten.
+    pub fn take_written(&self) -> Vec<Path> {
+        let mut written = self.written.lock();
+        written.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Remembers how a request failed, with the text its error shows.

@@ -15,9 +15,9 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryFutureExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    RenameOptions, Result, UploadPart, coalesce_ranges,
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
+    MultipartUpload, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, RenameOptions, Result, UploadPart, coalesce_ranges,
 };
 
 use super::account::{IoAccount, Operation, Purpose};
@@ -132,6 +132,7 @@ impl ObjectStore for CountedStore {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
+        self.account.wrote(location);
         match &self.wire {
             Some(policy) if options.mode == PutMode::Create => {
                 create(self, policy, location, payload, options).await
@@ -148,12 +149,13 @@ impl ObjectStore for CountedStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
+        self.account.wrote(location);
         let call = self.call(Operation::Multipart, location);
         let inner = self
             .run(&call, self.inner.put_multipart_opts(location, options))
             .await?;
         Ok(Box::new(CountedUpload {
-            inner,
+            inner: Some(inner),
             store: self.clone(),
             location: location.clone(),
         }))
@@ -276,9 +278,19 @@ impl ObjectStore for CountedStore {
 
 #[derive(Debug)]
 struct CountedUpload {
-    inner: Box<dyn MultipartUpload>,
+    /// `None` once it has ended.
+    inner: Option<Box<dyn MultipartUpload>>,
     store: CountedStore,
     location: Path,
+}
+
+impl CountedUpload {
+    fn ended(&self) -> Error {
+        Error::Generic {
+            store: "object store",
+            source: format!("the upload of {} has ended already", self.location).into(),
+        }
+    }
 }
 
 #[async_trait]
@@ -288,7 +300,11 @@ impl MultipartUpload for CountedUpload {
         let store = self.store.clone();
         let call = store.call(Operation::Multipart, &self.location);
         // The part is made within the call too: some stores begin to send at once.
-        let part = self.inner.put_part(data);
+        let Some(inner) = self.inner.as_mut() else {
+            let ended = self.ended();
+            return Box::pin(async move { Err(ended) });
+        };
+        let part = inner.put_part(data);
         Box::pin(async move {
             store.run(&call, part).await?;
             call.moved(bytes);
@@ -297,14 +313,38 @@ impl MultipartUpload for CountedUpload {
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
+        let ended = self.ended();
         let call = self.store.call(Operation::Multipart, &self.location);
         let store = self.store.clone();
-        store.run(&call, self.inner.complete()).await
+        let inner = self.inner.as_mut().ok_or(ended)?;
+        let done = store.run(&call, inner.complete()).await?;
+        self.inner = None;
+        Ok(done)
     }
 
     async fn abort(&mut self) -> Result<()> {
         let call = self.store.call(Operation::Multipart, &self.location);
         let store = self.store.clone();
-        store.run(&call, self.inner.abort()).await
+        match self.inner.take() {
+            Some(mut inner) => store.run(&call, inner.abort()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for CountedUpload {
+    /// Parts of an upload that nobody ends are stored, and paid for, until somebody aborts it.
+    fn drop(&mut self) {
+        let Some(mut inner) = self.inner.take().filter(|_| self.store.wire.is_some()) else {
+            return;
+        };
+        let call = self.store.call(Operation::Multipart, &self.location);
+        let store = self.store.clone();
+        if let Ok(runtime) = crate::runtime::handle() {
+            // What cannot be aborted is left to the bucket's lifecycle rules.
+            runtime.spawn(async move {
+                let _ = store.run(&call, inner.abort()).await;
+            });
+        }
     }
 }

@@ -5,6 +5,9 @@ use object_store::Error;
 use super::request::{Call, Failure};
 use crate::error::{ErrorKind, NativeError};
 
+/// Detail of errors of requests that had no answer, and so may take effect yet.
+pub const UNANSWERED: &str = "unanswered";
+
 /// The error with its kind in it, where the store's own error has none.
 pub fn explain(error: Error, call: &Call) -> Error {
     explained(error, call, call.failure())
@@ -28,7 +31,15 @@ fn explained(error: Error, call: &Call, failure: Option<Failure>) -> Error {
         call.remember(kind, error.to_string());
         return error;
     }
+    let text = error.to_string();
+    let unanswered = matches!(failure, Some(Failure::Timeout | Failure::Broken));
     let (kind, advice) = match failure {
+        // By its words: the types of these errors are the store's own.
+        Some(_) if text.contains("token request") => (
+            ErrorKind::Authentication,
+            "no token for the store: the service that gives them did not answer as it should; give \
+             credentials, or anonymous=True where everybody may read",
+        ),
         Some(Failure::Status(429 | 503)) => (
             ErrorKind::Throttled,
             "the store asked for fewer requests, longer than the retries of IoPolicy allow; try \
@@ -55,11 +66,15 @@ fn explained(error: Error, call: &Call, failure: Option<Failure>) -> Error {
             return error;
         }
     };
-    let message = format!("{advice}: {}", without_signatures(&error.to_string()));
+    let message = format!("{advice}: {}", without_signatures(&text));
     call.remember(kind, message.clone());
+    let mut native = NativeError::new(kind, message);
+    if unanswered {
+        native = native.with(UNANSWERED, "true");
+    }
     Error::Generic {
         store: "object store",
-        source: Box::new(NativeError::new(kind, message)),
+        source: Box::new(native),
     }
 }
 

@@ -10,7 +10,7 @@ mod counted;
 mod create;
 pub mod credentials;
 pub mod escaped;
-mod failure;
+pub mod failure;
 pub mod once;
 pub mod profile;
 mod request;

@@ -11,7 +11,7 @@ import pytest
 import fusiondelta
 from fusiondelta import profiles
 from fusiondelta.profiles._engine import NativeConfig
-from fusiondelta.writes import WriteSpec
+from fusiondelta.writes import CommitSpec, WriteSpec
 
 #: A value that is valid and not the default, for every field of every class.
 OTHER = {
@@ -67,7 +67,14 @@ OTHER = {
         "keep_versions": 1,
         "no_vacuum": True,
     },
-    fusiondelta.RetryPolicy: {"attempts": 1, "first_delay": 1, "longest_delay": 10, "budget": 1},
+    fusiondelta.RetryPolicy: {
+        "attempts": 1,
+        "first_delay": 1,
+        "longest_delay": 10,
+        "budget": 1,
+        "spool": True,
+        "allow_volatile": True,
+    },
     fusiondelta.StorageProfile: {
         "options": {"region": "eu-west-1"},
         "secrets": {"sse_customer_key_base64": "c2VjcmV0"},
@@ -92,8 +99,17 @@ OTHER = {
         "statistics": "none",
         "bloom_filter_columns": ("a",),
     },
-    WriteSpec: {
+    CommitSpec: {
         "uri": "file:///other",
+        "commit_id": "d",
+        "run_id": "d",
+        "query_id": "d",
+        "metadata": {"a": "b"},
+        "idempotency_key": ("app", 1),
+        "source_version": 1,
+        "hook": print,
+    },
+    WriteSpec: {
         "mode": "append",
         "schema_mode": "merge",
         "partition_by": ["a"],
@@ -101,10 +117,6 @@ OTHER = {
         "target_file_size": 1,
         "writer_properties": fusiondelta.WriterProperties(compression="snappy"),
         "properties": {"a": "b"},
-        "metadata": {"a": "b"},
-        "commit_id": "d",
-        "run_id": "d",
-        "query_id": "d",
     },
 }
 #: A field that does not change alone: others of the profile go with some kinds only.
@@ -112,16 +124,11 @@ NOT_ALONE = {(fusiondelta.StorageProfile, "kind")}
 NEEDED = {
     fusiondelta.QuerySpec: {"sql": "select 1"},
     fusiondelta.StorageProfile: {"kind": "s3", "write_safety": "conditional_put"},
-    WriteSpec: {
-        "uri": "file:///t",
-        "mode": "overwrite",
-        "commit_id": "c",
-        "run_id": "r",
-        "query_id": "q",
-    },
+    CommitSpec: {"uri": "file:///t", "commit_id": "c", "run_id": "r", "query_id": "q"},
+    WriteSpec: {"mode": "overwrite"},
 }
 #: What holds mappings or lists that a user gave, and so has no hash.
-UNHASHABLE = {WriteSpec}
+UNHASHABLE = {CommitSpec, WriteSpec}
 FIELDS = [(cls, name) for cls, values in OTHER.items() for name in values]
 
 pytestmark = pytest.mark.unit

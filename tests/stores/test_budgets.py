@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import deltalake
 import pyarrow as pa
 import pytest
 
-from fusiondelta import DeltaSource, FusionDeltaEngine
+from fusiondelta import DeltaSource, EngineProfile, FusionDeltaEngine, WriterProperties
 from tests.stores import kinds
 
 pytestmark = [pytest.mark.stores, pytest.mark.parametrize("store", [kinds.MINIO], indirect=True)]
@@ -102,7 +103,8 @@ def test_queries(engine, log):
     # Two pages: a page has a thousand names, and no listing ends before the last of them.
     assert first.requests["list"] == 2
     assert first.by_purpose["log"] == 2 + 41, "a listing, and each commit once"
-    assert first.by_purpose["footer"] == 41
+    assert first.by_purpose["footer"] == 41, "each file in one request, its footer with it"
+    assert first.by_purpose["data"] == 0
     assert {k: n for k, n in second.by_purpose.items() if n} == {"data": second.requests["get"]}
     assert second.requests["get"] <= 41
     assert second.requests["list"] == second.requests["head"] == 0
@@ -139,3 +141,19 @@ def test_many_threads_open_the_newest_version_with_one_load(engine, log):
     assert purposes["checkpoint"] == 2
     assert requests["get"] == 2 + 9
     assert requests["list"] < 16
+
+
+def test_a_file_read_in_parts_gives_its_footer_once(store):
+    """The parts of a scan that begin with one file at the same moment share its footer."""
+    uri = store.uri("parts")
+    # Incompressible, so that it is much larger than what comes with a footer.
+    data = pa.table({"v": [os.urandom(64) for _ in range(200_000)]})
+    with FusionDeltaEngine(storage=store.profile()) as engine:
+        properties = WriterProperties(max_row_group_rows=20_000)
+        engine.write_delta(uri, data, writer_properties=properties)
+    profile = EngineProfile(target_partitions=4)
+    with FusionDeltaEngine(profile, storage=store.profile()) as engine:
+        result = engine.query("SELECT count(DISTINCT v) AS n FROM t", sources={"t": uri})
+        assert result.to_pylist() == [{"n": 200_000}]
+        assert result.io.by_purpose["footer"] == 1
+        assert result.io.by_purpose["data"] >= 4

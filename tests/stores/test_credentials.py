@@ -16,6 +16,7 @@ import pytest
 from fusiondelta import (
     AuthenticationError,
     DeltaSource,
+    EngineProfile,
     FusionDeltaEngine,
     IoPolicy,
     StorageProfile,
@@ -123,8 +124,9 @@ def test_a_callable_is_asked_again_while_a_query_and_a_write_run(store, proxy, t
     proxy.add(Rule(Latency(2.5), target=r"\.parquet", method="GET"))
     profile = keyless(store, proxy, credentials=issuer)
     started = time.monotonic()
-    with FusionDeltaEngine(storage=profile) as engine:
-        # Footers, then data: seconds between them, in one query.
+    # Footers, then data, as of large files: seconds between them, in one query.
+    small = EngineProfile(options={"datafusion.execution.parquet.metadata_size_hint": "64"})
+    with FusionDeltaEngine(small, storage=profile) as engine:
         result = engine.query("SELECT count(id) AS n FROM t", sources={"t": table})
         assert result.to_pylist() == [{"n": 8_000}]
         assert len(issuer.issued) >= 2

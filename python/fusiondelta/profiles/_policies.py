@@ -71,6 +71,10 @@ class RetryPolicy(Value):
         first_delay: Wait before the second try.
         longest_delay: No wait is longer than this.
         budget: No try starts later than this after the first.
+        spool: Whether rows of a stream are kept in a file first, so that they can be read again.
+            Without it a change whose rows come once is tried once.
+        allow_volatile: Whether a query with functions like ``random()``, which give other rows each
+            time, is run again.
 
     Raises:
         ConfigurationError: A value is not valid; the message names the field.
@@ -80,9 +84,12 @@ class RetryPolicy(Value):
     first_delay: Duration = default(0.1)
     longest_delay: Duration = default(5)
     budget: Duration = default(60)
+    spool: bool = False
+    allow_volatile: bool = False
 
     def __post_init__(self) -> None:
         self._check(whole(1), "attempts")
+        self._check(flag, "spool", "allow_volatile")
         self._check(parse_duration, "first_delay", "longest_delay")
         self._check(longer_than_zero("attempts=1 retries nothing"), "budget")
         if self.longest_delay < self.first_delay:

@@ -1,6 +1,6 @@
 """What a query can read, by alias."""
 
-from fusiondelta.sources._arrow import ArrowSource, ProviderSource
+from fusiondelta.sources._arrow import HELD, ArrowSource, ProviderSource
 from fusiondelta.sources._base import Source
 from fusiondelta.sources._coerce import as_source
 from fusiondelta.sources._delta import DeltaSource
@@ -9,6 +9,7 @@ from fusiondelta.sources._reader import as_reader, native_reader
 from fusiondelta.sources._resolve import FilePin, Resolution, Resolved
 
 __all__ = [
+    "HELD",
     "ArrowSource",
     "CsvSource",
     "DeltaSource",

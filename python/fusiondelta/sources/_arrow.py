@@ -10,7 +10,7 @@ from fusiondelta.sources._reader import native_reader
 from fusiondelta.sources._resolve import Resolution, Resolved
 
 #: Types that hold their rows and give them any number of times.
-_HELD = frozenset(
+HELD = frozenset(
     {
         ("pyarrow.lib", "Table"),
         ("pyarrow.lib", "RecordBatch"),
@@ -51,7 +51,7 @@ class ArrowSource(Source):
         from fusiondelta._native import NativeTable
 
         kind = (type(self.data).__module__, type(self.data).__name__)
-        held = kind in _HELD
+        held = kind in HELD
         reader = native_reader(self.data)
         if held:
             provider = NativeTable.from_batches(reader, resolution.partitions)

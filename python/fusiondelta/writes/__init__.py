@@ -1,8 +1,23 @@
-"""Writing Delta tables: what is asked, the data, and what was committed."""
+"""Changing Delta tables: what is asked, the data, and what was committed."""
 
-from fusiondelta.writes._ingest import WriteInput, as_input
-from fusiondelta.writes._result import WriteResult
-from fusiondelta.writes._run import TableWriter
-from fusiondelta.writes._spec import WriterProperties, WriteSpec
+from fusiondelta.writes._commit import Committer
+from fusiondelta.writes._ingest import WriteInput, WriteSource, as_input
+from fusiondelta.writes._merge import TableMerge
+from fusiondelta.writes._operations import TableOperations
+from fusiondelta.writes._result import CommitAttempt, CommitOutcome, WriteResult
+from fusiondelta.writes._spec import CommitSpec, WriterProperties, WriteSpec
 
-__all__ = ["TableWriter", "WriteInput", "WriteResult", "WriteSpec", "WriterProperties", "as_input"]
+__all__ = [
+    "CommitAttempt",
+    "CommitOutcome",
+    "CommitSpec",
+    "Committer",
+    "TableMerge",
+    "TableOperations",
+    "WriteInput",
+    "WriteResult",
+    "WriteSource",
+    "WriteSpec",
+    "WriterProperties",
+    "as_input",
+]

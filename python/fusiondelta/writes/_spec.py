@@ -1,10 +1,11 @@
-"""What a write is to do, as values."""
+"""What commits are to do, as values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import ClassVar
 
 from fusiondelta.errors import ConfigurationError
 
@@ -14,7 +15,8 @@ COMPRESSIONS = ("zstd", "snappy", "gzip", "brotli", "lz4", "lz4_raw", "uncompres
 STATISTICS = ("none", "chunk", "page")
 
 
-def _one_of(name: str, value: str | None, known: Sequence[str]) -> None:
+def one_of(name: str, value: str | None, known: Sequence[str]) -> None:
+    """Raise `ConfigurationError` unless the value is None or known, naming the nearest."""
     if value is not None and value not in known:
         close = get_close_matches(str(value), known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -44,8 +46,8 @@ class WriterProperties:
     bloom_filter_columns: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        _one_of("compression", self.compression, COMPRESSIONS)
-        _one_of("statistics", self.statistics, STATISTICS)
+        one_of("compression", self.compression, COMPRESSIONS)
+        one_of("statistics", self.statistics, STATISTICS)
         for name in ("max_row_group_rows", "data_page_bytes"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -53,11 +55,36 @@ class WriterProperties:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WriteSpec:
-    """One write; crosses into the extension as it is.
+class CommitSpec:
+    """What is common to everything that commits; crosses into the extension as it is.
 
     Attributes:
-        uri: Canonical location.
+        uri: Canonical location of the table.
+        commit_id: What the commit is found by.
+        run_id: Identifier of the run.
+        query_id: Identifier of the change.
+        metadata: Text by name, kept in the commit.
+        idempotency_key: Application id and version: what was committed with these is not committed
+            again (protocol section "Transaction Identifiers").
+        source_version: Version of the same table that the rows were read from, where they were.
+        hook: Called with the name of each step and a version; for tests.
+    """
+
+    uri: str
+    commit_id: str
+    run_id: str
+    query_id: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: tuple[str, int] | None = None
+    source_version: int | None = None
+    hook: Callable[[str, int | None], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteSpec:
+    """Rows that are written; crosses into the extension as it is.
+
+    Attributes:
         mode: append, overwrite, error or ignore.
         schema_mode: None (strict), merge or overwrite.
         partition_by: Partition columns, in order.
@@ -65,13 +92,10 @@ class WriteSpec:
         target_file_size: Bytes of a data file, about; the table's property or 100 MB where None.
         writer_properties: How Parquet files are written.
         properties: Table properties, for a table that the write makes.
-        metadata: Text by name, kept in the commit.
-        commit_id: What the commit is found by.
-        run_id: Identifier of the run.
-        query_id: Identifier of the write.
     """
 
-    uri: str
+    kind: ClassVar[str] = "write"
+
     mode: str = "append"
     schema_mode: str | None = None
     partition_by: list[str] | None = None
@@ -79,14 +103,10 @@ class WriteSpec:
     target_file_size: int | None = None
     writer_properties: WriterProperties | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    commit_id: str
-    run_id: str
-    query_id: str
 
     def __post_init__(self) -> None:
-        _one_of("mode", self.mode, MODES)
-        _one_of("schema_mode", self.schema_mode, SCHEMA_MODES)
+        one_of("mode", self.mode, MODES)
+        one_of("schema_mode", self.schema_mode, SCHEMA_MODES)
         if self.replace_where is not None and self.mode != "overwrite":
             raise ConfigurationError(
                 f'replace_where goes with mode="overwrite", not with {self.mode!r}'
@@ -97,3 +117,8 @@ class WriteSpec:
             )
         if self.target_file_size is not None and self.target_file_size < 1:
             raise ConfigurationError(f"target_file_size is at least 1, not {self.target_file_size}")
+
+    @property
+    def removes_rows(self) -> bool:
+        """Whether rows that are there may be gone afterwards."""
+        return self.mode == "overwrite"

@@ -1,0 +1,391 @@
+//! The log store that an operation commits through.
+//!
+//! delta-rs' commit loop asks it to put a version. It looks at what others have committed meanwhile for
+//! what delta-rs does not look at, remembers what became of each attempt, and knows the operation's own
+//! commits again. Once closed it lets no further commit begin.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deltalake::DeltaResult;
+use deltalake::kernel::transaction::{CommitConflictError, TransactionError};
+use deltalake::logstore::{CommitOrBytes, LogStore, LogStoreConfig, LogStoreRef};
+use object_store::ObjectStore;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::entry::{self, Effect, Entry};
+use crate::error::NativeError;
+
+/// Called between the steps of a commit, with the step's name and the version; for tests.
+pub type Hook = Arc<dyn Fn(&'static str, Option<u64>) + Send + Sync>;
+
+/// Where an operation stands with its commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing is on its way.
+    Quiet,
+    /// A commit was sent and not answered.
+    Sent,
+}
+
+/// What lost, and against what.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    pub winner: u64,
+    pub operation: Option<String>,
+    /// What both touched, for people.
+    pub overlap: String,
+}
+
+/// An attempt at a version, and how it ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    pub version: u64,
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    /// A put had no answer, and the log does not show it yet.
+    doubtful: bool,
+    /// The commit would have changed nothing, and was not made.
+    nothing: bool,
+    committed: Vec<(u64, Effect)>,
+    attempts: Vec<Attempt>,
+    lost: Option<Lost>,
+}
+
+/// What an operation and its gate share.
+pub struct Progress {
+    commit_id: String,
+    /// Version the operation reads; `None` where there is no table yet.
+    base: Option<u64>,
+    transaction: Option<(String, i64)>,
+    /// Version that the rows to be written were read at.
+    source: Option<u64>,
+    hook: Option<Hook>,
+    phase: watch::Sender<Phase>,
+    state: Mutex<State>,
+}
+
+impl Progress {
+    pub fn new(
+        commit_id: String,
+        base: Option<u64>,
+        transaction: Option<(String, i64)>,
+        source: Option<u64>,
+        hook: Option<Hook>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            commit_id,
+            base,
+            transaction,
+            source,
+            hook,
+            phase: watch::channel(Phase::Quiet).0,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Lets no further commit begin.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+    }
+
+    /// Waits until no commit is on its way.
+    pub async fn quiet(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender lives as long as `self`.
+        let _ = phase.wait_for(|phase| *phase == Phase::Quiet).await;
+    }
+
+    /// Versions committed so far, and what they did together.
+    pub fn committed(&self) -> Option<(u64, Effect)> {
+        let state = self.state.lock();
+        let (last, _) = state.committed.last()?;
+        let mut sum = Effect::default();
+        for (_, effect) in &state.committed {
+            sum.add(*effect);
+        }
+        Some((*last, sum))
+    }
+
+    /// Whether the commit would have changed nothing, and was not made.
+    pub fn is_nothing(&self) -> bool {
+        self.state.lock().nothing
+    }
+
+    /// Whether a put may take effect yet.
+    pub fn is_doubtful(&self) -> bool {
+        self.state.lock().doubtful
+    }
+
+    pub fn attempts(&self) -> Vec<Attempt> {
+        self.state.lock().attempts.clone()
+    }
+
+    pub fn lost(&self) -> Option<Lost> {
+        self.state.lock().lost.clone()
+    }
+
+    pub fn lose(&self, lost: Lost) {
+        self.state.lock().lost = Some(lost);
+    }
+
+    /// Calls the hook where it may block.
+    pub async fn step(&self, name: &'static str, version: Option<u64>) {
+        if let Some(hook) = self.hook.clone() {
+            // A hook that panics is a failing test, not a failing commit.
+            let _ = tokio::task::spawn_blocking(move || hook(name, version)).await;
+        }
+    }
+
+    fn attempted(&self, version: u64, outcome: &'static str) {
+        self.state
+            .lock()
+            .attempts
+            .push(Attempt { version, outcome });
+    }
+
+    fn done(&self, version: u64, ours: &Entry) {
+        let mut state = self.state.lock();
+        state.committed.push((version, ours.effect));
+        state.attempts.push(Attempt {
+            version,
+            outcome: "committed",
+        });
+    }
+}
+
+/// A log store for one operation.
+pub struct Gate {
+    inner: LogStoreRef,
+    progress: Arc<Progress>,
+}
+
+impl Gate {
+    pub fn new(inner: LogStoreRef, progress: Arc<Progress>) -> Arc<Self> {
+        Arc::new(Self { inner, progress })
+    }
+
+    /// Whether a commit since the operation's base takes from it what it builds on.
+    ///
+    /// delta-rs lets pass what others removed without changing data (`dataChange` false): of two
+    /// compactions of the same files, or of a compaction and an overwrite, both would take effect, and
+    /// rows would be there twice. A file that is gone cannot be removed again, whatever it was
+    /// removed for. Nor does it know where the rows of a write come from: those that a query has read
+    /// from the table itself are out of date once the table's rows are others.
+    async fn check(&self, version: u64, ours: &Entry) -> Result<(), TransactionError> {
+        let progress = &self.progress;
+        if ours.removed.is_empty() && progress.transaction.is_none() && progress.source.is_none() {
+            return Ok(());
+        }
+        let base = progress.base.map_or(0, |base| base + 1);
+        let first = progress.source.map_or(base, |source| base.min(source + 1));
+        let own: BTreeSet<u64> = {
+            let state = progress.state.lock();
+            state
+                .committed
+                .iter()
+                .map(|(version, _)| *version)
+                .collect()
+        };
+        for earlier in (first..version).filter(|v| !own.contains(v)) {
+            let Some(winner) = self.entry(earlier).await? else {
+                continue;
+            };
+            if let Some((error, overlap)) = self.conflict(earlier >= base, ours, &winner) {
+                progress.lose(Lost {
+                    winner: earlier,
+                    operation: winner.operation,
+                    overlap,
+                });
+                return Err(TransactionError::CommitConflict(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// The conflict with one commit, made since the table was read or only since the rows were.
+    fn conflict(
+        &self,
+        since_base: bool,
+        ours: &Entry,
+        winner: &Entry,
+    ) -> Option<(CommitConflictError, String)> {
+        let app = self.progress.transaction.as_ref().map(|(app, _)| app);
+        if since_base
+            && winner
+                .transactions
+                .iter()
+                .any(|(name, _)| Some(name) == app)
+        {
+            let about = format!("the application {:?}", app.map_or("", String::as_str));
+            return Some((CommitConflictError::ConcurrentTransaction, about));
+        }
+        if since_base {
+            let both: Vec<_> = ours.removed.intersection(&winner.removed).collect();
+            if !both.is_empty() {
+                let about = format!("the files {}", names(both.into_iter()));
+                return Some((CommitConflictError::ConcurrentDeleteDelete, about));
+            }
+        }
+        if self.progress.source.is_some() && winner.changes_data {
+            let error = if winner.removed.is_empty() {
+                CommitConflictError::ConcurrentAppend
+            } else {
+                CommitConflictError::ConcurrentDeleteRead
+            };
+            return Some((error, "the rows that the write was made of".to_owned()));
+        }
+        None
+    }
+
+    async fn entry(&self, version: u64) -> Result<Option<Entry>, TransactionError> {
+        entry::read(self.inner.as_ref(), version)
+            .await
+            .map_err(|e| TransactionError::LogStoreError {
+                msg: e.message.clone(),
+                source: Box::new(e),
+            })
+    }
+}
+
+/// The first few of them, for a message.
+pub fn names<'a>(paths: impl ExactSizeIterator<Item = &'a String>) -> String {
+    const SHOWN: usize = 3;
+    let all = paths.len();
+    let shown: Vec<_> = paths.take(SHOWN).map(String::as_str).collect();
+    let shown = shown.join(", ");
+    match all.saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[async_trait]
+impl LogStore for Gate {
+    /// delta-rs hands the bytes of a commit to stores of this name, and to others a file it has put.
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    async fn refresh(&self) -> DeltaResult<()> {
+        self.inner.refresh().await
+    }
+
+    async fn read_commit_entry(&self, version: u64) -> DeltaResult<Option<Bytes>> {
+        self.inner.read_commit_entry(version).await
+    }
+
+    async fn write_commit_entry(
+        &self,
+        version: u64,
+        commit: CommitOrBytes,
+        operation: Uuid,
+    ) -> Result<(), TransactionError> {
+        let progress = &self.progress;
+        let broken = |error: NativeError| TransactionError::LogStoreError {
+            msg: error.message.clone(),
+            source: Box::new(error),
+        };
+        let ours = match &commit {
+            CommitOrBytes::LogBytes(bytes) => Entry::parse(version, bytes).map_err(broken)?,
+            CommitOrBytes::TmpCommit(_) => Entry::default(),
+        };
+        if ours.is_empty() {
+            progress.state.lock().nothing = true;
+            return Err(broken(crate::runtime::cancelled()));
+        }
+        progress.step("commit", Some(version)).await;
+        self.check(version, &ours).await?;
+        {
+            // Together, so that whoever closes the gate either stops this put or waits for it.
+            let state = progress.state.lock();
+            if state.closed {
+                return Err(broken(crate::runtime::cancelled()));
+            }
+            progress.phase.send_replace(Phase::Sent);
+        }
+        let sent = self
+            .inner
+            .write_commit_entry(version, commit, operation)
+            .await;
+        let answered = match sent {
+            Ok(()) => {
+                progress.done(version, &ours);
+                Ok(())
+            }
+            Err(TransactionError::VersionAlreadyExists(taken)) => match self.entry(taken).await {
+                // An earlier put of ours, whose answer was lost.
+                Ok(Some(found)) if found.is_of(&progress.commit_id) => {
+                    progress.done(version, &found);
+                    Ok(())
+                }
+                Ok(_) => {
+                    // Nothing of ours can become this version any more.
+                    progress.state.lock().doubtful = false;
+                    progress.attempted(version, "taken");
+                    Err(TransactionError::VersionAlreadyExists(taken))
+                }
+                Err(e) => {
+                    progress.state.lock().doubtful = true;
+                    progress.attempted(version, "unknown");
+                    Err(e)
+                }
+            },
+            Err(e) => {
+                let unanswered = is_unanswered(&e);
+                progress.state.lock().doubtful |= unanswered;
+                progress.attempted(version, if unanswered { "unknown" } else { "failed" });
+                Err(e)
+            }
+        };
+        progress.phase.send_replace(Phase::Quiet);
+        progress.step("answered", Some(version)).await;
+        answered
+    }
+
+    async fn abort_commit_entry(
+        &self,
+        version: u64,
+        commit: CommitOrBytes,
+        operation: Uuid,
+    ) -> Result<(), TransactionError> {
+        self.inner
+            .abort_commit_entry(version, commit, operation)
+            .await
+    }
+
+    async fn get_latest_version(&self, start: u64) -> DeltaResult<u64> {
+        self.inner.get_latest_version(start).await
+    }
+
+    fn object_store(&self, operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
+        self.inner.object_store(operation)
+    }
+
+    fn root_object_store(&self, operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
+        self.inner.root_object_store(operation)
+    }
+
+    fn config(&self) -> &LogStoreConfig {
+        self.inner.config()
+    }
+}
+
+/// Whether a request ended without an answer, so that it may take effect yet.
+fn is_unanswered(error: &TransactionError) -> bool {
+    match error {
+        TransactionError::ObjectStore { source } => NativeError::from_store(source)
+            .details
+            .iter()
+            .any(|(key, _)| *key == crate::store::failure::UNANSWERED),
+        _ => false,
+    }
+}

@@ -1,0 +1,335 @@
+//! Mirrors of what commits are told, and of what became of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_pyarrow::FromPyArrow;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::ffi_stream::ArrowArrayStreamReader;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use deltalake::parquet::file::properties::WriterProperties;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::Value;
+
+use super::arrow::NativeBatch;
+use super::config::seconds;
+use super::options::{PyWriterProperties, url, write_spec, writer_properties};
+use super::query::NativeQuery;
+use crate::commit::gate::Hook;
+use crate::commit::transaction::{CommitSpec, Done};
+use crate::delta::change::{Assignments, Change, Clause, ClauseKind, Merge, PartitionFilter};
+use crate::error::{ErrorKind, NativeError, Result};
+use crate::sources::arrow::StreamTable;
+
+/// What is common to everything that commits; `fusiondelta.writes` fills it.
+#[derive(FromPyObject)]
+pub struct PyCommitSpec {
+    uri: String,
+    commit_id: String,
+    run_id: String,
+    query_id: String,
+    metadata: HashMap<String, String>,
+    idempotency_key: Option<(String, i64)>,
+    source_version: Option<u64>,
+    hook: Option<Py<PyAny>>,
+}
+
+impl PyCommitSpec {
+    pub fn build(self, several: bool) -> Result<CommitSpec> {
+        let Self {
+            uri,
+            commit_id,
+            run_id,
+            query_id,
+            metadata,
+            idempotency_key,
+            source_version,
+            hook,
+        } = self;
+        Ok(CommitSpec {
+            url: url(&uri)?,
+            commit_id,
+            run_id,
+            query_id,
+            metadata,
+            transaction: idempotency_key,
+            source_version,
+            several,
+            hook: hook.map(|hook| -> Hook {
+                Arc::new(move |name, version| {
+                    Python::attach(|py| {
+                        if let Err(e) = hook.call1(py, (name, version)) {
+                            e.write_unraisable(py, None);
+                        }
+                    });
+                })
+            }),
+        })
+    }
+}
+
+#[derive(FromPyObject)]
+struct PyDelete {
+    predicate: Option<String>,
+}
+
+#[derive(FromPyObject)]
+struct PyUpdate {
+    set: Assignments,
+    predicate: Option<String>,
+}
+
+#[derive(FromPyObject)]
+struct PyClause {
+    kind: String,
+    set: Assignments,
+    predicate: Option<String>,
+}
+
+#[derive(FromPyObject)]
+struct PyMerge {
+    on: String,
+    source_alias: String,
+    target_alias: String,
+    merge_schema: bool,
+    clauses: Vec<PyClause>,
+}
+
+#[derive(FromPyObject)]
+struct PyOptimize {
+    z_order: Vec<String>,
+    partition_filters: Vec<PartitionFilter>,
+    target_file_size: Option<u64>,
+    min_commit_interval: Option<f64>,
+    max_concurrent_tasks: Option<usize>,
+}
+
+#[derive(FromPyObject)]
+struct PyVacuum {
+    retention: f64,
+    keep_versions: Vec<u64>,
+    full: bool,
+    dry_run: bool,
+}
+
+#[derive(FromPyObject)]
+struct PyRestore {
+    version: u64,
+    allow_downgrade: bool,
+    ignore_missing_files: bool,
+}
+
+#[derive(FromPyObject)]
+struct PySetProperties {
+    properties: HashMap<String, String>,
+}
+
+#[derive(FromPyObject)]
+struct PyAddConstraint {
+    name: String,
+    expression: String,
+}
+
+#[derive(FromPyObject)]
+struct PyDropConstraint {
+    name: String,
+    missing_ok: bool,
+}
+
+/// A change, its rows (of a merge), and how it writes files.
+pub fn change(
+    spec: &Bound<'_, PyAny>,
+    source: Option<(LogicalPlan, bool)>,
+) -> PyResult<(Change, WriterProperties)> {
+    let kind: String = spec.getattr("kind")?.extract()?;
+    let writer: Option<PyWriterProperties> = spec.getattr("writer_properties")?.extract()?;
+    let change = match kind.as_str() {
+        "write" => {
+            let (input, _) = source.ok_or_else(|| {
+                NativeError::new(
+                    ErrorKind::Configuration,
+                    "there is nothing to write: give a query or a stream",
+                )
+            })?;
+            Change::Write(Box::new(write_spec(spec.extract()?)?), Box::new(input))
+        }
+        "delete" => {
+            let PyDelete { predicate } = spec.extract()?;
+            Change::Delete { predicate }
+        }
+        "update" => {
+            let PyUpdate { set, predicate } = spec.extract()?;
+            Change::Update { set, predicate }
+        }
+        "merge" => merge(spec.extract()?, source)?,
+        "optimize" => {
+            let PyOptimize {
+                z_order,
+                partition_filters,
+                target_file_size,
+                min_commit_interval,
+                max_concurrent_tasks,
+            } = spec.extract()?;
+            Change::Optimize {
+                z_order,
+                filters: partition_filters,
+                target_file_size,
+                min_commit_interval: min_commit_interval.map(seconds),
+                max_concurrent_tasks,
+            }
+        }
+        "vacuum" => {
+            let PyVacuum {
+                retention,
+                keep_versions,
+                full,
+                dry_run,
+            } = spec.extract()?;
+            Change::Vacuum {
+                retention: seconds(retention),
+                keep_versions,
+                full,
+                dry_run,
+            }
+        }
+        "restore" => {
+            let PyRestore {
+                version,
+                allow_downgrade,
+                ignore_missing_files,
+            } = spec.extract()?;
+            Change::Restore {
+                version,
+                allow_downgrade,
+                ignore_missing_files,
+            }
+        }
+        "set_properties" => {
+            let PySetProperties { properties } = spec.extract()?;
+            Change::SetProperties(properties)
+        }
+        "add_constraint" => {
+            let PyAddConstraint { name, expression } = spec.extract()?;
+            Change::AddConstraint { name, expression }
+        }
+        "drop_constraint" => {
+            let PyDropConstraint { name, missing_ok } = spec.extract()?;
+            Change::DropConstraint { name, missing_ok }
+        }
+        other => return Err(unknown("change", other).into()),
+    };
+    Ok((change, writer_properties(writer.unwrap_or_default())?))
+}
+
+fn unknown(what: &str, name: &str) -> NativeError {
+    NativeError::new(
+        ErrorKind::Configuration,
+        format!("there is no {what} {name:?}"),
+    )
+}
+
+fn merge(spec: PyMerge, source: Option<(LogicalPlan, bool)>) -> Result<Change> {
+    let PyMerge {
+        on,
+        source_alias,
+        target_alias,
+        merge_schema,
+        clauses,
+    } = spec;
+    let (source, once) = source.ok_or_else(|| {
+        NativeError::new(
+            ErrorKind::Configuration,
+            "a merge needs rows: give a source",
+        )
+    })?;
+    let clauses = clauses
+        .into_iter()
+        .map(
+            |PyClause {
+                 kind,
+                 set,
+                 predicate,
+             }| {
+                let kind = match kind.as_str() {
+                    "matched_update" => ClauseKind::MatchedUpdate(set),
+                    "matched_update_all" => ClauseKind::MatchedUpdateAll,
+                    "matched_delete" => ClauseKind::MatchedDelete,
+                    "not_matched_insert" => ClauseKind::NotMatchedInsert(set),
+                    "not_matched_insert_all" => ClauseKind::NotMatchedInsertAll,
+                    "not_matched_by_source_update" => ClauseKind::NotMatchedBySourceUpdate(set),
+                    "not_matched_by_source_delete" => ClauseKind::NotMatchedBySourceDelete,
+                    other => return Err(unknown("clause", other)),
+                };
+                Ok(Clause { kind, predicate })
+            },
+        )
+        .collect::<Result<_>>()?;
+    Ok(Change::Merge(Box::new(Merge {
+        source,
+        once,
+        on,
+        source_alias,
+        target_alias,
+        merge_schema,
+        clauses,
+    })))
+}
+
+/// The plan of what a caller gave, and whether it can be run once only.
+pub fn rows(
+    query: Option<&NativeQuery>,
+    stream: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<(LogicalPlan, bool)>> {
+    if let Some(query) = query {
+        return Ok(Some((query.logical().clone(), false)));
+    }
+    let Some(stream) = stream else {
+        return Ok(None);
+    };
+    let reader = ArrowArrayStreamReader::from_pyarrow_bound(stream)?;
+    let table = StreamTable::new("data".to_owned(), Box::new(reader));
+    let plan = LogicalPlanBuilder::scan("data", provider_as_source(Arc::new(table)), None)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(NativeError::from)?;
+    Ok(Some((plan, true)))
+}
+
+/// What became of a commit, as Python sees it.
+pub fn done<'py>(
+    py: Python<'py>,
+    done: Done,
+    plan: Option<RecordBatch>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let Done {
+        version,
+        read_version,
+        committed,
+        replayed,
+        commit_id,
+        effect,
+        attempts,
+        metrics,
+    } = done;
+    let out = PyDict::new(py);
+    out.set_item("version", version)?;
+    out.set_item("read_version", read_version)?;
+    out.set_item("committed", committed)?;
+    out.set_item("replayed", replayed)?;
+    out.set_item("commit_id", commit_id)?;
+    out.set_item("rows", effect.rows)?;
+    out.set_item("bytes", effect.bytes)?;
+    out.set_item("files_added", effect.files_added)?;
+    out.set_item("files_removed", effect.files_removed)?;
+    let attempts: Vec<_> = attempts.iter().map(|a| (a.version, a.outcome)).collect();
+    out.set_item("attempts", attempts)?;
+    out.set_item("operation", text(&metrics))?;
+    out.set_item("metrics", plan.map(NativeBatch))?;
+    Ok(out)
+}
+
+/// JSON, or nothing.
+fn text(metrics: &Value) -> Option<String> {
+    (!metrics.is_null()).then(|| metrics.to_string())
+}
