@@ -304,9 +304,13 @@ fn classify_kernel(error: &(dyn StdError + 'static)) -> Option<NativeError> {
     if let Some(found) = error.source().and_then(classify) {
         return Some(found);
     }
-    let text = error.to_string();
+    let mut text = error.to_string();
     // The kernel's unsupported-feature errors carry no value that crosses its API boundary.
-    let kind = if text.contains("nsupported") || text.contains("not supported") {
+    let by_catalog = text.contains("catalog-managed");
+    if by_catalog {
+        text = format!("the table has the feature catalogManaged, which is not supported: {text}");
+    }
+    let kind = if by_catalog || text.contains("nsupported") || text.contains("not supported") {
         ErrorKind::UnsupportedTableFeature
     } else {
         ErrorKind::Source

@@ -50,6 +50,7 @@ from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import (
     ArrowSource,
     CsvSource,
+    DeltaChanges,
     DeltaSource,
     JsonSource,
     ParquetSource,
@@ -68,6 +69,7 @@ __all__ = [
     "CommitOutcomeUnknown",
     "ConfigurationError",
     "CsvSource",
+    "DeltaChanges",
     "DeltaSource",
     "EngineClosedError",
     "EngineForkedError",

@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any
 from fusiondelta._ids import new_id
 from fusiondelta.account import observe_storage
 from fusiondelta.errors import ConfigurationError, QueryError
-from fusiondelta.profiles import EngineProfile, StorageProfile, TelemetryConfig
+from fusiondelta.profiles import (
+    EngineProfile,
+    RetentionPolicy,
+    StorageProfile,
+    TablePolicy,
+    TelemetryConfig,
+)
 from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec
 from fusiondelta.sessions import ContextPool, Lease
 from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
-from fusiondelta.sources import DeltaSource, Resolution, Source, as_source
+from fusiondelta.sources import DeltaChanges, DeltaSource, Resolution, Source, as_source
 from fusiondelta.storage import ProbeReport, SafetyGate, by_prefix, native_storage, probe
-from fusiondelta.writes import CommitOutcome, Committer, TableOperations
+from fusiondelta.writes import CommitOutcome, Committer, Holds, TableOperations, TableUpkeep
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
 _LENT: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("lent", default=())
 
 
-class FusionDeltaEngine(TableOperations):
+class FusionDeltaEngine(TableOperations, TableUpkeep):
     """SQL over Delta tables pinned to exact versions, and safe writes to them.
 
     One engine serves a whole process: any thread, any asyncio task. It is a context manager.
@@ -41,6 +47,8 @@ class FusionDeltaEngine(TableOperations):
         storage: How locations are reached: one profile, or profiles by URI prefix (the longest
             match wins).
         pool_size: Queries at once, over the profile's.
+        retention: What vacuum and the cleaning of logs must leave; `RetentionPolicy()` where None.
+        tables: What writers may do to tables: one policy, or policies by URI prefix.
         telemetry: Where enabled, OpenTelemetry's meter provider observes the engine's requests.
 
     Raises:
@@ -60,6 +68,8 @@ class FusionDeltaEngine(TableOperations):
         *,
         pool_size: int | None = None,
         telemetry: TelemetryConfig | None = None,
+        retention: RetentionPolicy | None = None,
+        tables: TablePolicy | Mapping[str, TablePolicy] | None = None,
     ) -> None:
         from fusiondelta._native import NativeEngine
 
@@ -102,9 +112,13 @@ class FusionDeltaEngine(TableOperations):
             registered=self._registered,
             by_tenant=profile.cache.by_tenant,
         )
+        given = {"": tables} if isinstance(tables, TablePolicy) else tables or {}
+        self._tables = {k and resolution.canonical(k): policy for k, policy in given.items()}
         self._committer = Committer(
-            self._native, resolution, self._settings, SafetyGate(self._native)
+            self._native, resolution, self._settings, SafetyGate(self._native), self._tables
         )
+        self._retention = retention or RetentionPolicy()
+        self._holds = Holds(self._queries.live)
         self._spill_dir = profile.spill_dir and os.fspath(profile.spill_dir)
 
     # queries
@@ -215,18 +229,6 @@ class FusionDeltaEngine(TableOperations):
         assert resolved.delta is not None  # noqa: S101 - a Delta source's always is
         return DeltaSource.pinned(self._native, resolved.delta)
 
-    def reachable_versions(self, uri: str | os.PathLike[str]) -> range:
-        """Versions that the log still reaches (data files may be vacuumed all the same).
-
-        Raises:
-            SourceError: There is no Delta table.
-        """
-        found = self._native.log_range(self._resolution.canonical(os.fspath(uri)), self._native.io)
-        if found is None:
-            self.open_delta(uri)
-            return range(0)
-        return range(found[0], found[1] + 1)
-
     def register(self, name: str, source: Any) -> None:
         """Make a source readable by every later query under a name.
 
@@ -290,6 +292,26 @@ class FusionDeltaEngine(TableOperations):
             finally:
                 _LENT.reset(token)
 
+    def changes(
+        self, uri: str | os.PathLike[str], start: int, end: int | None = None, **options: Any
+    ) -> QueryResult:
+        """What commits did to the rows of a table, of its change data feed.
+
+        To query it further, use `DeltaChanges` as a source.
+
+        Args:
+            uri: Location of the table.
+            start: First version whose changes are given.
+            end: Last one; the newest where None.
+            **options: As of `query`.
+
+        Raises:
+            SnapshotNotFoundError: There are no such versions.
+            UnsupportedTableFeatureError: The table keeps no changes.
+        """
+        feed = DeltaChanges(uri, start, end)
+        return self.query("SELECT * FROM changes", sources={"changes": feed}, **options)
+
     # commits; what changes tables is in TableOperations
 
     def commit_outcome(self, uri: str | os.PathLike[str], commit_id: str) -> CommitOutcome:
@@ -329,6 +351,21 @@ class FusionDeltaEngine(TableOperations):
         profile = self._resolution.profile(os.fspath(uri))
         return probe(self._native, profile.canonicalize_uri(uri), profile, timeout=timeout)
 
+    def lock_table(self, uri: str | os.PathLike[str], *, create: bool = False) -> None:
+        """Check the DynamoDB table of locks of a location, or make it: see ``aws_s3_locked``.
+
+        Args:
+            uri: Location of a table whose profile has ``write_safety="aws_s3_locked"``.
+            create: Whether the table is made first, paid by request, with its items forgotten a day
+                after their commit.
+
+        Raises:
+            ConfigurationError: There is no such table, it has other keys, or the location's commits
+                go through none.
+        """
+        profile = self._resolution.profile(os.fspath(uri))
+        self._native.lock_table(profile.canonicalize_uri(os.fspath(uri)), create)
+
     # account and end
 
     @property
@@ -343,7 +380,13 @@ class FusionDeltaEngine(TableOperations):
 
         Registered sources come along, functions have to be registered again.
         """
-        made = FusionDeltaEngine(self.profile, self._storage, telemetry=self._telemetry)
+        made = FusionDeltaEngine(
+            self.profile,
+            self._storage,
+            telemetry=self._telemetry,
+            retention=self._retention,
+            tables=self._tables,
+        )
         made._sources.update(self._sources)
         return made
 

@@ -48,6 +48,8 @@ pub struct Entry {
     pub protocol: bool,
     /// Actions that are none of those above, nor about the commit.
     others: usize,
+    /// Whether its writer says that it read nothing.
+    pub is_blind: bool,
     /// Whether it only reports, as vacuums do.
     is_report: bool,
 }
@@ -84,6 +86,7 @@ impl Entry {
             Action::Metadata(_) => self.metadata = true,
             Action::Protocol(_) => self.protocol = true,
             Action::CommitInfo(info) => {
+                self.is_blind = info.is_blind_append.unwrap_or_default();
                 self.is_report = info
                     .operation
                     .as_deref()

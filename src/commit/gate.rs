@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::entry::{self, Effect, Entry};
+use super::transaction::CommitSpec;
 use crate::error::NativeError;
 
 /// Called between the steps of a commit, with the step's name and the version; for tests.
@@ -30,6 +31,19 @@ enum Phase {
     Quiet,
     /// A commit was sent and not answered.
     Sent,
+}
+
+/// What an operation builds on, of the rows that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// None: it goes together with whatever others do to rows (appends, properties).
+    Nothing,
+    /// Those of the files it removes, and puts into other files as they are (compaction).
+    ItsFiles,
+    /// Those that delta-rs finds by the operation's predicate.
+    ByPredicate,
+    /// All: what others add matters too (a constraint that every row has to keep).
+    Everything,
 }
 
 /// What lost, and against what.
@@ -68,25 +82,25 @@ pub struct Progress {
     transaction: Option<(String, i64)>,
     /// Version that the rows to be written were read at.
     source: Option<u64>,
+    reads: Reads,
+    /// Whether appends that read nothing may be taken for later ones (isolation level
+    /// `WriteSerializable`).
+    appends_pass: bool,
     hook: Option<Hook>,
     phase: watch::Sender<Phase>,
     state: Mutex<State>,
 }
 
 impl Progress {
-    pub fn new(
-        commit_id: String,
-        base: Option<u64>,
-        transaction: Option<(String, i64)>,
-        source: Option<u64>,
-        hook: Option<Hook>,
-    ) -> Arc<Self> {
+    pub fn new(spec: &CommitSpec, base: Option<u64>, appends_pass: bool) -> Arc<Self> {
         Arc::new(Self {
-            commit_id,
+            commit_id: spec.commit_id.clone(),
             base,
-            transaction,
-            source,
-            hook,
+            transaction: spec.transaction.clone(),
+            source: spec.source_version,
+            reads: spec.reads,
+            appends_pass,
+            hook: spec.hook.clone(),
             phase: watch::channel(Phase::Quiet).0,
             state: Mutex::default(),
         })
@@ -182,7 +196,11 @@ impl Gate {
     /// from the table itself are out of date once the table's rows are others.
     async fn check(&self, version: u64, ours: &Entry) -> Result<(), TransactionError> {
         let progress = &self.progress;
-        if ours.removed.is_empty() && progress.transaction.is_none() && progress.source.is_none() {
+        if ours.removed.is_empty()
+            && progress.transaction.is_none()
+            && progress.source.is_none()
+            && progress.reads != Reads::Everything
+        {
             return Ok(());
         }
         let base = progress.base.map_or(0, |base| base + 1);
@@ -235,13 +253,14 @@ impl Gate {
                 return Some((CommitConflictError::ConcurrentDeleteDelete, about));
             }
         }
-        if self.progress.source.is_some() && winner.changes_data {
+        let everything = since_base && self.progress.reads == Reads::Everything;
+        if (everything || self.progress.source.is_some()) && winner.changes_data {
             let error = if winner.removed.is_empty() {
                 CommitConflictError::ConcurrentAppend
             } else {
                 CommitConflictError::ConcurrentDeleteRead
             };
-            return Some((error, "the rows that the write was made of".to_owned()));
+            return Some((error, "the rows that were read".to_owned()));
         }
         None
     }
@@ -279,8 +298,27 @@ impl LogStore for Gate {
         self.inner.refresh().await
     }
 
+    /// What delta-rs compares with, of others' commits.
+    ///
+    /// It takes an operation without a predicate for one that has read every file, so that an append
+    /// would conflict with every removal: such operations are shown nothing that was done to files; that
+    /// no file is removed twice is seen to by `check`. And it knows `WriteSerializable` only by a
+    /// spelling that no other writer has.
     async fn read_commit_entry(&self, version: u64) -> DeltaResult<Option<Bytes>> {
-        self.inner.read_commit_entry(version).await
+        let Some(bytes) = self.inner.read_commit_entry(version).await? else {
+            return Ok(None);
+        };
+        let progress = &self.progress;
+        let hidden: &[&[u8]] = match progress.reads {
+            Reads::Nothing | Reads::ItsFiles => &[b"{\"add\"", b"{\"remove\"", b"{\"cdc\""],
+            _ if progress.appends_pass
+                && Entry::parse(version, &bytes).is_ok_and(|entry| entry.is_blind) =>
+            {
+                &[b"{\"add\""]
+            }
+            _ => return Ok(Some(bytes)),
+        };
+        Ok(Some(without(&bytes, hidden)))
     }
 
     async fn write_commit_entry(
@@ -379,13 +417,30 @@ impl LogStore for Gate {
     }
 }
 
+/// A commit without the actions that begin so.
+fn without(commit: &Bytes, hidden: &[&[u8]]) -> Bytes {
+    let is_shown = |line: &&[u8]| {
+        let start = line.trim_ascii_start();
+        !hidden.iter().any(|name| start.starts_with(name))
+    };
+    let shown: Vec<_> = commit
+        .split(|byte| *byte == b'\n')
+        .filter(is_shown)
+        .collect();
+    shown.join(&b'\n').into()
+}
+
 /// Whether a request ended without an answer, so that it may take effect yet.
 fn is_unanswered(error: &TransactionError) -> bool {
-    match error {
-        TransactionError::ObjectStore { source } => NativeError::from_store(source)
-            .details
-            .iter()
-            .any(|(key, _)| *key == crate::store::failure::UNANSWERED),
-        _ => false,
-    }
+    let details = match error {
+        TransactionError::ObjectStore { source } => NativeError::from_store(source).details,
+        TransactionError::LogStoreError { source, .. } => source
+            .downcast_ref::<NativeError>()
+            .map(|e| e.details.clone())
+            .unwrap_or_default(),
+        _ => return false,
+    };
+    details
+        .iter()
+        .any(|(key, _)| *key == crate::store::failure::UNANSWERED)
 }

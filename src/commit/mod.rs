@@ -1,10 +1,12 @@
 //! Commits: each is made once, found again after any doubt, and never taken for another's.
 //!
 //! `transaction` runs an operation of delta-rs to a committed version or to a certain failure; `gate` is
-//! the log store it commits through; `entry` reads what the log says; `litter` removes the files of
+//! the log store it commits through; `lock` the one that
+//! commits through DynamoDB; `entry` reads what the log says; `litter` removes the files of
 //! writes that came to nothing.
 
 pub mod entry;
 pub mod gate;
 pub mod litter;
+pub mod lock;
 pub mod transaction;

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::entry::{self, Effect, Entry};
-use super::gate::{Attempt, Gate, Hook, Lost, Progress, names};
+use super::gate::{Attempt, Gate, Hook, Lost, Progress, Reads, names};
 use super::litter;
+use super::lock::LockedLog;
 use crate::delta::cache::{self, Pinned};
-use crate::delta::log;
+use crate::delta::{features, log};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
@@ -36,6 +37,9 @@ pub struct CommitSpec {
     pub transaction: Option<(String, i64)>,
     /// Version of the table that the rows to be written were read from it at.
     pub source_version: Option<u64>,
+    pub reads: Reads,
+    /// Whether the operation only adds rows, and has read none.
+    pub blind: bool,
     /// Whether the operation makes several commits, each complete in itself.
     pub several: bool,
     pub hook: Option<Hook>,
@@ -120,20 +124,27 @@ where
 {
     let existing = open_if_exists(engine, &spec.url, account).await?;
     let read_version = existing.as_ref().map(|found| found.version);
+    if let Some(found) = &existing {
+        features::can_write(&spec.url, &found.snapshot)?;
+    }
     let loading = log::Loading::for_write(engine, &spec.url, account)?;
-    let inner = Arc::clone(&loading.log_store);
+    let progress = Progress::new(
+        spec,
+        read_version,
+        existing.as_deref().is_some_and(appends_pass),
+    );
+    let inner: LogStoreRef = match log::lock(engine, &spec.url)? {
+        Some((lock, path)) => {
+            let plain = Arc::clone(&loading.log_store);
+            LockedLog::new(plain, lock, path, Some(Arc::clone(&progress)))
+        }
+        None => Arc::clone(&loading.log_store),
+    };
     if let Some(found) = &existing
         && let Some(done) = replayed(inner.as_ref(), spec, found).await?
     {
         return Ok(done);
     }
-    let progress = Progress::new(
-        spec.commit_id.clone(),
-        read_version,
-        spec.transaction.clone(),
-        spec.source_version,
-        spec.hook.clone(),
-    );
     progress.step("read", read_version).await;
     let gate: LogStoreRef = Gate::new(Arc::clone(&inner), Arc::clone(&progress));
     let mut table = DeltaTable::new(Arc::clone(&gate));
@@ -239,11 +250,24 @@ async fn until_stopped(
     }
 }
 
+/// Whether the table's isolation level lets appends that read nothing be taken for later ones.
+fn appends_pass(table: &Pinned) -> bool {
+    let properties = table.snapshot.metadata().configuration();
+    properties
+        .get("delta.isolationLevel")
+        .is_some_and(|level| level.eq_ignore_ascii_case("WriteSerializable"))
+}
+
 fn properties(spec: &CommitSpec) -> CommitProperties {
     let metadata = spec
         .metadata
         .iter()
-        .map(|(name, text)| (name.clone(), Value::from(text.as_str())));
+        .map(|(name, text)| (name.clone(), Value::from(text.as_str())))
+        // Others need not read again for it where they may be serialised before it.
+        .chain(
+            spec.blind
+                .then(|| ("isBlindAppend".to_owned(), Value::from(true))),
+        );
     // The log is cleaned when asked for, under the retention policy, not by the way.
     let properties = CommitProperties::default()
         .with_metadata(metadata)
@@ -305,6 +329,7 @@ async fn find(
     account: &Arc<IoAccount>,
 ) -> Result<Option<(u64, Effect)>> {
     let from = read_version.map_or(0, |v| v + 1);
+    log::recover(engine, &spec.url, account).await?;
     let listing = log::list_from(engine, &spec.url, from, account).await?;
     let mut found: Option<(u64, Effect)> = None;
     for version in listing.commits.keys() {
@@ -327,6 +352,7 @@ pub async fn outcome(
     commit_id: &str,
     account: &Arc<IoAccount>,
 ) -> Result<Option<u64>> {
+    log::recover(engine, url, account).await?;
     let listing = log::list(engine, url, account).await?;
     let store = log::log_store(engine, url, account)?;
     for version in listing.commits.keys().rev() {

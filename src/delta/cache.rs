@@ -273,6 +273,7 @@ fn known(engine: &Engine, place: &Place) -> Option<(Instant, Arc<Pinned>)> {
 }
 
 async fn load_latest(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<Arc<Pinned>> {
+    log::recover(engine, url, account).await?;
     if let Some((_, pinned)) = known(engine, &Place::of(url, account)) {
         if let Some(updated) = update(engine, &pinned, account).await? {
             return Ok(updated);

@@ -18,7 +18,9 @@ use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::{FilterLiteral, FilterValue, filter_literal};
 use serde_json::{Value, json};
 
-use super::write::{self, WriteSpec};
+use super::expressions;
+use super::write::{self, Mode, WriteSpec};
+use crate::commit::gate::Reads;
 use crate::commit::transaction::{Finished, Prepared};
 use crate::error::{ErrorKind, NativeError, Result};
 
@@ -97,6 +99,24 @@ pub enum Change {
 }
 
 impl Change {
+    /// What it builds on, of the rows that are there.
+    pub fn reads(&self) -> Reads {
+        match self {
+            Self::Write(spec, _) if spec.mode == Mode::Append => Reads::Nothing,
+            Self::Optimize { .. } => Reads::ItsFiles,
+            Self::SetProperties(_) | Self::DropConstraint { .. } | Self::Vacuum { .. } => {
+                Reads::Nothing
+            }
+            Self::AddConstraint { .. } => Reads::Everything,
+            _ => Reads::ByPredicate,
+        }
+    }
+
+    /// Whether it only adds rows.
+    pub fn is_append(&self) -> bool {
+        matches!(self, Self::Write(spec, _) if spec.mode == Mode::Append)
+    }
+
     /// Whether it makes several commits, each complete in itself.
     pub fn commits_often(&self) -> bool {
         match self {
@@ -117,6 +137,9 @@ pub async fn make(
     state: SessionState,
     writer: WriterProperties,
 ) -> Result<Finished> {
+    if let Some(found) = &prepared.existing {
+        expressions::check(&change, &found.snapshot, &state)?;
+    }
     let change = match change {
         Change::Write(spec, input) => {
             return write::write(*spec, prepared, *input, state, writer).await;

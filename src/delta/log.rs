@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use deltalake::logstore::{LogStore, LogStoreRef, StorageConfig, default_logstore};
 use futures::TryStreamExt;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use url::Url;
 
+use crate::commit::lock::LockTable;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
@@ -94,6 +95,27 @@ pub fn log_store(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result
     log_store_over(table_store(engine, url, account)?, url)
 }
 
+/// The table of locks that commits to a table go through, and the table's path in it: that of Hadoop, not
+/// encoded and without a slash at the end.
+pub fn lock(engine: &Engine, url: &Url) -> Result<Option<(Arc<LockTable>, String)>> {
+    let Some(lock) = engine.stores.lock(url)? else {
+        return Ok(None);
+    };
+    let path = table_path(url)?;
+    let host = url.host_str().unwrap_or_default();
+    Ok(Some((lock, format!("{}://{host}/{path}", url.scheme()))))
+}
+
+/// Finishes the newest commit of a table, where it went through a table of locks and its writer did not.
+pub async fn recover(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<()> {
+    if let Some((lock, path)) = lock(engine, url)? {
+        let log_store = log_store(engine, url, account)?;
+        let store = LogStore::object_store(log_store.as_ref(), None);
+        lock.recover(store.as_ref(), &path).await?;
+    }
+    Ok(())
+}
+
 /// The log of a table while a snapshot of it is loaded: nothing is read twice. What was read is let go
 /// of with this value, also where the log store lives on.
 pub struct Loading {
@@ -151,7 +173,7 @@ fn table_path(url: &Url) -> Result<Path> {
     })
 }
 
-fn log_folder(url: &Url) -> Result<Path> {
+pub fn log_folder(url: &Url) -> Result<Path> {
     Ok(table_path(url)?.join("_delta_log"))
 }
 
@@ -326,8 +348,19 @@ pub async fn explain_missing(
     };
     match version {
         Some(wanted) if wanted > newest || wanted < oldest => NativeError::new(
-            ErrorKind::SnapshotNotFound,
-            format!("version {wanted} of {url} cannot be read; versions {oldest} to {newest} can"),
+            if wanted < oldest {
+                ErrorKind::SnapshotExpired
+            } else {
+                ErrorKind::SnapshotNotFound
+            },
+            format!(
+                "version {wanted} of {url} cannot be read{}; versions {oldest} to {newest} can",
+                if wanted < oldest {
+                    " any more: its log was cleaned"
+                } else {
+                    ""
+                }
+            ),
         )
         .with("uri", url.as_str())
         .with("version", wanted.to_string())

@@ -6,10 +6,15 @@
 pub mod cache;
 pub mod change;
 pub mod describe;
+pub mod expired;
+mod expressions;
+pub mod features;
+pub mod feed;
 mod flights;
 pub mod log;
 pub mod node;
 pub mod provider;
 mod remote;
 mod tails;
+pub mod upkeep;
 pub mod write;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::query::Execution;
+use crate::delta::expired;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::runtime::{self, Task};
 use crate::store::account::{IoAccount, blamed};
@@ -214,8 +215,15 @@ impl Drop for Guard<'_> {
 
 async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Result<Message>>) {
     let deadline = start.deadline;
+    let (engine, plan) = (Arc::clone(&start.engine), Arc::clone(&start.plan));
     let account = Arc::clone(&start.account);
-    let work = AssertUnwindSafe(blamed(account, pump(start, &sender))).catch_unwind();
+    let work = async {
+        match blamed(Arc::clone(&account), pump(start, &sender)).await {
+            Err(error) => Err(expired::explain(&engine, &plan, &account, error).await),
+            done => done,
+        }
+    };
+    let work = AssertUnwindSafe(work).catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(runtime::cancelled()),

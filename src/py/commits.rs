@@ -37,7 +37,7 @@ pub struct PyCommitSpec {
 }
 
 impl PyCommitSpec {
-    pub fn build(self, several: bool) -> Result<CommitSpec> {
+    pub fn build(self, change: &Change) -> Result<CommitSpec> {
         let Self {
             uri,
             commit_id,
@@ -56,7 +56,9 @@ impl PyCommitSpec {
             metadata,
             transaction: idempotency_key,
             source_version,
-            several,
+            reads: change.reads(),
+            blind: change.is_append() && source_version.is_none(),
+            several: change.commits_often(),
             hook: hook.map(|hook| -> Hook {
                 Arc::new(move |name, version| {
                     Python::attach(|py| {

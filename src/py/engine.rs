@@ -16,11 +16,12 @@ use super::objects::NativeObjects;
 use super::options::{PyFileOptions, file_options, url};
 use super::query::{NativeCodec, NativeQuery, NativeRows};
 use super::storage::PyStorage;
-use super::tables::{NativeDelta, NativeFiles};
+use super::tables::{NativeDelta, NativeFiles, NativeTable};
 use crate::commit::transaction;
 use crate::delta::provider::DeltaProvider;
-use crate::delta::{cache, change, log};
-use crate::error::Result;
+use crate::delta::upkeep::{self, Keep};
+use crate::delta::{cache, change, features, feed, log};
+use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::caches::CacheReading;
 use crate::exec::codec::HandleCodec;
 use crate::exec::engine::Engine;
@@ -262,7 +263,7 @@ impl NativeEngine {
     ) -> PyResult<Bound<'py, PyDict>> {
         self.0.check()?;
         let (change, writer) = commits::change(spec, commits::rows(query, stream)?)?;
-        let commit = commit.build(change.commits_often())?;
+        let commit = commit.build(&change)?;
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);
         let blame = Arc::clone(&account);
@@ -303,6 +304,106 @@ impl NativeEngine {
         let blame = Arc::clone(&account);
         let asking = async move { transaction::outcome(&engine, &url, &commit_id, &account).await };
         Ok(runtime::run(py, None, blamed(blame, asking))?)
+    }
+
+    /// Checks the table of locks that commits to a location go through, or makes it first.
+    fn lock_table(&self, py: Python<'_>, uri: &str, create: bool) -> PyResult<()> {
+        self.0.check()?;
+        let url = url(uri)?;
+        let lock = self.0.stores.lock(&url)?.ok_or_else(|| {
+            NativeError::new(
+                ErrorKind::Configuration,
+                format!("commits to {url} go through no table of locks"),
+            )
+        })?;
+        let checking = async move {
+            if create {
+                lock.create().await?;
+            }
+            lock.check().await
+        };
+        Ok(runtime::run(py, None, checking)?)
+    }
+
+    /// What commits from `start` to `end` (or the newest) did to rows, as a table.
+    #[pyo3(signature = (uri, io, *, start, end=None))]
+    fn changes(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        io: &NativeIo,
+        start: u64,
+        end: Option<u64>,
+    ) -> PyResult<NativeTable> {
+        self.0.check()?;
+        let url = url(uri)?;
+        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
+        let blame = Arc::clone(&account);
+        let opening = async move { feed::changes(&engine, &url, start, end, &account).await };
+        let provider = runtime::run(py, None, blamed(blame, opening))?;
+        Ok(NativeTable { provider })
+    }
+
+    /// Why the newest version of a table cannot be written, by what would be done: appends, and changes
+    /// of rows that are there.
+    fn write_obstacles(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        io: &NativeIo,
+    ) -> PyResult<(u64, Option<String>, Option<String>)> {
+        self.0.check()?;
+        let url = url(uri)?;
+        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
+        let blame = Arc::clone(&account);
+        let looking = async move { features::write_obstacles(&engine, &url, &account).await };
+        Ok(runtime::run(py, None, blamed(blame, looking))?)
+    }
+
+    /// Writes a checkpoint of the newest version, and gives that version.
+    fn checkpoint(&self, py: Python<'_>, uri: &str, io: &NativeIo) -> PyResult<u64> {
+        self.0.check()?;
+        let url = url(uri)?;
+        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
+        let blame = Arc::clone(&account);
+        let writing = async move { upkeep::checkpoint(&engine, &url, &account).await };
+        Ok(runtime::run(py, None, blamed(blame, writing))?)
+    }
+
+    /// Removes entries of the log that no version from `from` on needs; their names, and the oldest
+    /// version that can be read afterwards.
+    #[pyo3(signature = (uri, io, *, from_version, since_ms, dry_run))]
+    fn clean_log(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        io: &NativeIo,
+        from_version: u64,
+        since_ms: i64,
+        dry_run: bool,
+    ) -> PyResult<(Vec<String>, Option<u64>)> {
+        self.0.check()?;
+        let url = url(uri)?;
+        let keep = Keep {
+            from: from_version,
+            since_ms,
+            dry_run,
+        };
+        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
+        let blame = Arc::clone(&account);
+        let cleaning = async move { upkeep::clean(&engine, &url, keep, &account).await };
+        let cleaned = runtime::run(py, None, blamed(blame, cleaning))?;
+        Ok((cleaned.removed, cleaned.oldest))
+    }
+
+    /// Versions whose log and data files are all there.
+    fn readable_versions(&self, py: Python<'_>, uri: &str, io: &NativeIo) -> PyResult<Vec<u64>> {
+        self.0.check()?;
+        let url = url(uri)?;
+        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
+        let blame = Arc::clone(&account);
+        let looking = async move { upkeep::readable_versions(&engine, &url, &account).await };
+        Ok(runtime::run(py, None, blamed(blame, looking))?)
     }
 
     /// State of the snapshot cache: entries (uri, version, bytes) and counters.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use object_store::StaticCredentialProvider;
 use object_store::aws::AwsCredential;
 use object_store::azure::{AzureAccessKey, AzureCredential};
 use object_store::gcp::GcpCredential;
@@ -14,7 +15,7 @@ use pyo3::types::PyMapping;
 use super::config::{choice, seconds};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::store::credentials::{Fetch, Fetched, Refreshing};
-use crate::store::profile::{Identity, Policy, StoreKind, StoreProfile};
+use crate::store::profile::{Identity, LockPlace, Policy, StoreKind, StoreProfile};
 
 /// `fusiondelta.profiles` renders a `StorageProfile` to this; durations in seconds, sizes in bytes.
 #[derive(FromPyObject)]
@@ -26,6 +27,7 @@ pub struct PyStorage {
     aws_profile: Option<String>,
     aws_region: Option<String>,
     credentials: Option<Py<PyAny>>,
+    lock: Option<PyLock>,
     connect_timeout: f64,
     request_timeout: f64,
     first_backoff: f64,
@@ -34,6 +36,35 @@ pub struct PyStorage {
     retries: usize,
     concurrency: usize,
     coalesce: u64,
+}
+
+/// A table of locks, and its own credentials where they are not the store's.
+#[derive(FromPyObject)]
+struct PyLock {
+    table: String,
+    region: String,
+    endpoint: Option<String>,
+    access_key_id: Option<String>,
+    secret_access_key: Option<String>,
+    session_token: Option<String>,
+}
+
+impl From<PyLock> for LockPlace {
+    fn from(lock: PyLock) -> Self {
+        let credential = lock.access_key_id.zip(lock.secret_access_key);
+        Self {
+            table: lock.table,
+            region: lock.region,
+            endpoint: lock.endpoint,
+            credential: credential.map(|(key_id, secret_key)| {
+                Arc::new(StaticCredentialProvider::new(AwsCredential {
+                    key_id,
+                    secret_key,
+                    token: lock.session_token,
+                })) as _
+            }),
+        }
+    }
 }
 
 impl TryFrom<PyStorage> for StoreProfile {
@@ -60,6 +91,7 @@ impl TryFrom<PyStorage> for StoreProfile {
             kind,
             options: storage.options.into_iter().collect(),
             identity,
+            lock: storage.lock.map(LockPlace::from),
             policy: Arc::new(Policy {
                 connect_timeout: seconds(storage.connect_timeout),
                 request_timeout: seconds(storage.request_timeout),

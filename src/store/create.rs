@@ -13,8 +13,10 @@ use object_store::{Error, GetOptions, ObjectStore, PutOptions, PutPayload, PutRe
 
 use super::account::Operation;
 use super::counted::CountedStore;
+use super::failure::UNANSWERED;
 use super::profile::Policy;
 use super::request::{Call, Failure};
+use crate::error::NativeError;
 
 /// Puts the object unless there is one, within the policy's retries and budget.
 pub async fn create(
@@ -39,8 +41,11 @@ pub async fn create(
         if !is_doubtful(&failed, &call, tries > 0) {
             return Err(failed);
         }
-        if let Some(outcome) = read_back(store, location, &payload).await? {
-            return outcome;
+        match read_back(store, location, &payload).await {
+            Ok(Some(outcome)) => return outcome,
+            Ok(None) => {}
+            // What became of the put is not known, and the error has to say so.
+            Err(e) => return Err(in_doubt(&e)),
         }
         if tries >= policy.retries || started.elapsed() + pause > policy.retry_budget {
             return Err(failed);
@@ -59,6 +64,13 @@ fn is_doubtful(error: &Error, call: &Arc<Call>, tried_before: bool) -> bool {
         (_, Some(Failure::Status(408 | 409 | 429 | 500..))) => true,
         (Error::AlreadyExists { .. }, _) => tried_before,
         _ => false,
+    }
+}
+
+fn in_doubt(error: &Error) -> Error {
+    Error::Generic {
+        store: "object store",
+        source: Box::new(NativeError::from_store(error).with(UNANSWERED, "true")),
     }
 }
 

@@ -26,6 +26,7 @@ use object_store::ObjectStore;
 use parking_lot::RwLock;
 use url::Url;
 
+use crate::commit::lock::LockTable;
 use crate::error::{ErrorKind, NativeError, Result};
 use account::IoAccount;
 use counted::{Backend, CountedStore};
@@ -37,6 +38,8 @@ use routed::RoutedStore;
 pub struct Stores {
     profiles: Vec<StoreProfile>,
     made: RwLock<HashMap<String, Backend>>,
+    /// Tables of locks by the prefix of their profile.
+    locks: RwLock<HashMap<String, Arc<LockTable>>>,
 }
 
 impl Stores {
@@ -49,6 +52,7 @@ impl Stores {
         Self {
             profiles,
             made: RwLock::default(),
+            locks: RwLock::default(),
         }
     }
 
@@ -101,19 +105,36 @@ impl Stores {
         })
     }
 
+    /// The profile that serves a location.
+    fn serving(&self, url: &Url) -> Result<&StoreProfile> {
+        let url = &native_url(url);
+        self.profiles
+            .iter()
+            .filter(|p| p.kind.serves(url.scheme()) && covers(&p.prefix, url.as_str()))
+            .max_by_key(|p| p.prefix.len())
+            .ok_or_else(|| not_served(url))
+    }
+
     /// Which link of a credential chain serves the location; `None` where its profile names one itself.
     pub async fn identity(&self, url: &Url) -> Result<Option<String>> {
-        let url = &native_url(url);
-        let location = url.as_str();
-        let serving = self
-            .profiles
-            .iter()
-            .filter(|p| p.kind.serves(url.scheme()) && covers(&p.prefix, location))
-            .max_by_key(|p| p.prefix.len());
-        match serving {
-            Some(profile) => profile.identity().await,
-            None => Err(not_served(url)),
+        self.serving(url)?.identity().await
+    }
+
+    /// The table of locks that commits to the location go through; `None` where they go through none.
+    pub fn lock(&self, url: &Url) -> Result<Option<Arc<LockTable>>> {
+        let profile = self.serving(url)?;
+        if profile.lock.is_none() {
+            return Ok(None);
         }
+        let key = &profile.prefix;
+        if let Some(found) = self.locks.read().get(key) {
+            return Ok(Some(Arc::clone(found)));
+        }
+        let Some(made) = profile.lock()?.map(Arc::new) else {
+            return Ok(None);
+        };
+        let mut locks = self.locks.write();
+        Ok(Some(Arc::clone(locks.entry(key.clone()).or_insert(made))))
     }
 
     /// The same store, counting for `account`.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider};
 use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::gcp::{
     GcpCredential, GcpCredentialProvider, GoogleCloudStorageBuilder, GoogleConfigKey,
@@ -19,6 +19,7 @@ use url::Url;
 use super::counted::Backend;
 use super::credentials::{AwsChain, Refreshing};
 use super::wire::WireConnector;
+use crate::commit::lock::{LockOptions, LockTable};
 use crate::error::{ErrorKind, NativeError, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,16 @@ pub struct Policy {
     pub coalesce: u64,
 }
 
+/// A table of locks that commits go through.
+#[derive(Clone)]
+pub struct LockPlace {
+    pub table: String,
+    pub region: String,
+    pub endpoint: Option<String>,
+    /// Its own; the store's where there is none.
+    pub credential: Option<AwsCredentialProvider>,
+}
+
 /// `StorageProfile` as it crosses the border.
 #[derive(Clone)]
 pub struct StoreProfile {
@@ -78,6 +89,7 @@ pub struct StoreProfile {
     /// Options of the store's client by name. Secrets are among them.
     pub options: Vec<(String, String)>,
     pub identity: Identity,
+    pub lock: Option<LockPlace>,
     pub policy: Arc<Policy>,
 }
 
@@ -113,6 +125,58 @@ impl StoreProfile {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The table of locks that commits go through, if they do.
+    pub fn lock(&self) -> Result<Option<LockTable>> {
+        let Some(place) = &self.lock else {
+            return Ok(None);
+        };
+        let credentials: AwsCredentialProvider = match &place.credential {
+            Some(own) => Arc::clone(own),
+            None => self.aws_credentials()?,
+        };
+        Ok(Some(LockTable::new(LockOptions {
+            table: place.table.clone(),
+            region: place.region.clone(),
+            endpoint: place.endpoint.clone(),
+            credentials,
+            policy: Arc::clone(&self.policy),
+        })))
+    }
+
+    /// The credentials that requests to S3 are signed with, for another service of AWS.
+    fn aws_credentials(&self) -> Result<AwsCredentialProvider> {
+        match &self.identity {
+            Identity::Aws(provider) => return Ok(Arc::clone(provider)),
+            Identity::AwsChain { profile, region } => {
+                let chain = AwsChain::new(profile.clone(), region.clone());
+                return Ok(Arc::new(Refreshing::new(chain)));
+            }
+            _ => {}
+        }
+        let given = |wanted: AmazonS3ConfigKey| {
+            let found = self
+                .options
+                .iter()
+                .find(|(name, _)| name.parse::<AmazonS3ConfigKey>().is_ok_and(|k| k == wanted));
+            found.map(|(_, value)| value.clone())
+        };
+        let (Some(key_id), Some(secret_key)) = (
+            given(AmazonS3ConfigKey::AccessKeyId),
+            given(AmazonS3ConfigKey::SecretAccessKey),
+        ) else {
+            return Err(NativeError::new(
+                ErrorKind::Configuration,
+                "the table of locks needs credentials: dynamodb_access_key_id and \
+                 dynamodb_secret_access_key, or those of the store",
+            ));
+        };
+        Ok(Arc::new(StaticCredentialProvider::new(AwsCredential {
+            key_id,
+            secret_key,
+            token: given(AmazonS3ConfigKey::Token),
+        })))
     }
 
     fn retry(&self) -> RetryConfig {

@@ -26,14 +26,6 @@ def test_undeclared_is_refused_before_a_byte_is_written(store):
 
 
 @s3
-def test_the_lock_of_spark_is_refused_until_it_is_there(store):
-    with FusionDeltaEngine(storage=store.profile(write_safety="aws_s3_locked")) as engine:
-        with pytest.raises(WriteSafetyError, match="DynamoDB"):
-            engine.write_delta(store.uri("t"), ROW)
-        assert engine.debug.io().requests["put"] == 0
-
-
-@s3
 def test_conditional_put_is_verified_once_for_a_bucket(store):
     with FusionDeltaEngine(storage=store.profile()) as engine:
         first = engine.write_delta(store.uri("a"), ROW)

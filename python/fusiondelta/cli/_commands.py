@@ -242,6 +242,17 @@ def probe(ctx: click.Context, uri: str, as_json: bool, timeout: float, config: P
     ctx.exit(0 if report.ok else 1)
 
 
+@cli.command("lock-table")
+@click.argument("what", type=click.Choice(["create", "check"]))
+@click.argument("uri")
+@_config_option
+def lock_table(what: str, uri: str, config: Path | None) -> None:
+    """Make or check the DynamoDB table of locks that commits to URI go through (aws_s3_locked)."""
+    with _engine(_arguments.load_config(config), [uri]) as engine:
+        engine.lock_table(uri, create=what == "create")
+    click.echo(f"the table of locks for {uri} is as it has to be")
+
+
 @cli.command()
 def versions() -> None:
     """Print the versions of this package and of what it stands on."""

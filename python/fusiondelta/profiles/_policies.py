@@ -41,6 +41,21 @@ class RetentionPolicy(Value):
         self._check(whole(0), "keep_versions")
         self._check(flag, "no_vacuum")
 
+    def properties(self) -> dict[str, str]:
+        """The table properties that tell other writers the same, for ``engine.set_properties``.
+
+        >>> RetentionPolicy(log_retention=86_400).properties()
+        {'delta.deletedFileRetentionDuration': 'interval 604800 seconds',
+         'delta.logRetentionDuration': 'interval 86400 seconds'}
+        """
+        told = {"delta.deletedFileRetentionDuration": self.min_retention}
+        if self.log_retention is not None:
+            told["delta.logRetentionDuration"] = self.log_retention
+        return {
+            name: f"interval {int(duration.total_seconds())} seconds"
+            for name, duration in told.items()
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TablePolicy(Value):

@@ -38,6 +38,27 @@ _SAFETY_OF_DELTA_RS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NativeLock:
+    """A table of locks as the extension takes it.
+
+    Attributes:
+        table: Name of the table in DynamoDB.
+        region: Its region.
+        endpoint: URL of another DynamoDB than AWS'.
+        access_key_id: Its key, where it is not the store's.
+        secret_access_key: Its secret.
+        session_token: Its token.
+    """
+
+    table: str
+    region: str
+    endpoint: str | None
+    access_key_id: str | None = field(repr=False)
+    secret_access_key: str | None = field(repr=False)
+    session_token: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NativeStorage:
     """A `StorageProfile` as the extension takes it: sizes in bytes, durations in seconds.
 
@@ -50,6 +71,7 @@ class NativeStorage:
         aws_profile: Profile of ``~/.aws/config`` for the AWS default chain.
         aws_region: Region for the AWS default chain.
         credentials: The callable.
+        lock: The table of locks, where commits go through one.
         connect_timeout: Longest wait for a connection.
         request_timeout: Longest wait for one answer.
         first_backoff: Wait before the first further try.
@@ -67,6 +89,7 @@ class NativeStorage:
     aws_profile: str | None
     aws_region: str | None
     credentials: Credentials | None = field(repr=False)
+    lock: NativeLock | None
     connect_timeout: float
     request_timeout: float
     first_backoff: float
@@ -444,6 +467,7 @@ class StorageProfile(Value):
             aws_profile=self.options.get("profile"),
             aws_region=self.options.get("region"),
             credentials=self.credentials,
+            lock=self._native_lock(),
             connect_timeout=self.io.connect_timeout.total_seconds(),
             request_timeout=self.io.request_timeout.total_seconds(),
             first_backoff=self.io.first_backoff.total_seconds(),
@@ -452,6 +476,26 @@ class StorageProfile(Value):
             retries=self.io.retries,
             concurrency=self.io.concurrency,
             coalesce=self.io.coalesce,
+        )
+
+    def _native_lock(self) -> NativeLock | None:
+        if self.write_safety != "aws_s3_locked":
+            return None
+        options = self.options
+        secrets = {name: secret.reveal() for name, secret in self.secrets.items()}
+        region = options.get("dynamodb_region") or options.get("region")
+        if region is None:
+            raise ConfigurationError(
+                'write_safety="aws_s3_locked" needs region= (or dynamodb_region=), where the table '
+                "of locks is"
+            )
+        return NativeLock(
+            table=options.get("dynamodb_table", "delta_log"),
+            region=region,
+            endpoint=options.get("dynamodb_endpoint"),
+            access_key_id=options.get("dynamodb_access_key_id"),
+            secret_access_key=secrets.get("dynamodb_secret_access_key"),
+            session_token=secrets.get("dynamodb_session_token"),
         )
 
     # locations

@@ -202,6 +202,11 @@ class QueryResult:
     # account
 
     @property
+    def is_open(self) -> bool:
+        """Whether rows may be read yet: it was not read to its end or closed, nor has failed."""
+        return self._planned.status in ("planned", "running")
+
+    @property
     def run_id(self) -> str:
         """Identifier of the run."""
         return self._planned.run_id

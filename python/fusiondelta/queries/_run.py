@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
@@ -18,7 +19,7 @@ from fusiondelta.queries._planned import Planned
 from fusiondelta.queries._result import QueryResult
 from fusiondelta.queries._spec import QuerySpec
 from fusiondelta.sessions import ContextPool, Lease, bind, check_statement, translate
-from fusiondelta.snapshots import SnapshotSpec
+from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import Resolution, Resolved, Source, as_source
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class QueryRunner:
     limits: MaterializeLimits
     registered: Callable[[], Mapping[str, Source]]
     by_tenant: bool
+    _results: weakref.WeakSet[QueryResult] = field(default_factory=weakref.WeakSet)
 
     @property
     def dialect(self) -> str:
@@ -244,7 +246,15 @@ class QueryRunner:
         # What goes the fallback way keeps its context, which nobody else gets, but not the place:
         # an unread result holds none, or a query over it would wait for itself.
         lease.release()
-        return QueryResult(planned, self.limits)
+        result = QueryResult(planned, self.limits)
+        self._results.add(result)
+        return result
+
+    def live(self) -> Iterator[SnapshotKey]:
+        """Delta tables that results read which are there and have not ended."""
+        for result in list(self._results):
+            if result.is_open:
+                yield from result.snapshots
 
     def _cross(
         self,

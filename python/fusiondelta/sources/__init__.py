@@ -2,6 +2,7 @@
 
 from fusiondelta.sources._arrow import HELD, ArrowSource, ProviderSource
 from fusiondelta.sources._base import Source
+from fusiondelta.sources._changes import DeltaChanges
 from fusiondelta.sources._coerce import as_source
 from fusiondelta.sources._delta import DeltaSource
 from fusiondelta.sources._files import CsvSource, JsonSource, ParquetSource
@@ -12,6 +13,7 @@ __all__ = [
     "HELD",
     "ArrowSource",
     "CsvSource",
+    "DeltaChanges",
     "DeltaSource",
     "FilePin",
     "JsonSource",

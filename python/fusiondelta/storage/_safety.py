@@ -42,7 +42,7 @@ class SafetyGate:
             timeout: Seconds that a check may take.
 
         Returns:
-            ``atomic_create``, ``conditional_put`` or ``single_writer_unsafe``.
+            ``atomic_create``, ``conditional_put``, ``aws_s3_locked`` or ``single_writer_unsafe``.
 
         Raises:
             WriteSafetyError: Nothing makes it safe; not a byte was written.
@@ -60,11 +60,8 @@ class SafetyGate:
                 'or "single_writer_unsafe" if you make sure that nobody else writes'
             )
         if declared == "aws_s3_locked":
-            raise WriteSafetyError(
-                f'write_safety="aws_s3_locked" of the profile for {uri} is not provided by this '
-                "version: committing without the DynamoDB lock could overwrite what Spark commits. "
-                'Write with Spark, or move every writer to write_safety="conditional_put"'
-            )
+            # Its table is looked at by the first commit, before a byte of it.
+            return declared
         self._verify(uri, profile, io, timeout)
         return declared
 

@@ -8,14 +8,19 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
 from fusiondelta.account import QueryIo
 from fusiondelta.account._versions import check_versions, component_versions
-from fusiondelta.errors import CommitConflict, ConfigurationError, FusionDeltaError
-from fusiondelta.profiles import RetryPolicy
+from fusiondelta.errors import (
+    CommitConflict,
+    ConfigurationError,
+    FusionDeltaError,
+    UnsupportedTableFeatureError,
+)
+from fusiondelta.profiles import RetryPolicy, TablePolicy
 from fusiondelta.profiles._sizes import Duration, parse_duration
 from fusiondelta.snapshots import SnapshotKey
 from fusiondelta.sources import Resolution
@@ -67,6 +72,7 @@ class Committer:
         resolution: How locations are spelled.
         settings: DataFusion settings of the profile.
         safety: Lets commits pass where they are safe.
+        policies: What may be done to tables, by canonical prefix.
         hook: Called at each step of every commit; for tests.
     """
 
@@ -74,6 +80,7 @@ class Committer:
     resolution: Resolution
     settings: Mapping[str, str]
     safety: SafetyGate
+    policies: Mapping[str, TablePolicy] = field(default_factory=dict)
     hook: Callable[[str, int | None], None] | None = None
 
     def commit(
@@ -92,9 +99,13 @@ class Committer:
         check_versions()
         self.native.check()
         profile = self.resolution.profile(os.fspath(uri))
+        location = profile.canonicalize_uri(os.fspath(uri))
+        refused = self.refuses(location)
+        if refused is not None and change.removes_rows:
+            raise UnsupportedTableFeatureError(f"{change.kind} of {location}: {refused}")
         commit_id = new_id()
         spec = CommitSpec(
-            uri=profile.canonicalize_uri(os.fspath(uri)),
+            uri=location,
             commit_id=commit_id,
             run_id=options.run_id,
             query_id=new_id(),
@@ -162,6 +173,35 @@ class Committer:
             _metrics=found["metrics"],
         )
 
+    def properties(
+        self, uri: str | os.PathLike[str], given: Mapping[str, str] | None
+    ) -> dict[str, str]:
+        """Properties of a table to be made: those given, and what its policy asks for."""
+        location = self.resolution.canonical(os.fspath(uri))
+        asked = {} if self.refuses(location) is None else {"delta.appendOnly": "true"}
+        return {**asked, **(given or {})}
+
+    def refuses(self, location: str) -> str | None:
+        """Why rows of a table may not be changed; None where they may.
+
+        Args:
+            location: Canonical location of the table.
+        """
+        policy = policy_for(self.policies, location)
+        if policy is None or policy.writers != "append_only":
+            return None
+        return 'the engine\'s TablePolicy for it is writers="append_only"'
+
+
+def policy_for(policies: Mapping[str, TablePolicy], location: str) -> TablePolicy | None:
+    """The policy with the longest prefix of a canonical location, by whole names."""
+    found = [
+        (len(prefix), policy)
+        for prefix, policy in policies.items()
+        if not prefix or f"{location}/".startswith(f"{prefix.rstrip('/')}/")
+    ]
+    return max(found, key=lambda one: one[0])[1] if found else None
+
 
 class _Clock:
     """Attempts and the time that is left for them."""
@@ -185,7 +225,7 @@ class _Clock:
         policy = self._policy
         if not error.retryable:
             return f"{error.conflict} needs a look at the table before the change is made again"
-        if reads_itself:
+        if reads_itself and source is not None and not source.is_renewed:
             return (
                 "its rows are a query's of the same table as it was; pass a callable that queries "
                 "it, which is called again"

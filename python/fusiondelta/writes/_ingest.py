@@ -55,6 +55,11 @@ class WriteSource:
         self._opened: WriteInput | None = None
         self._spool = Spool(spool_dir) if spool and self._is_stream() else None
 
+    @property
+    def is_renewed(self) -> bool:
+        """Whether the rows are asked for anew each time, of a callable."""
+        return _is_callable(self._data)
+
     def obstacle(self, *, allow_volatile: bool) -> str | None:
         """Why the rows cannot be had a second time; None where they can.
 
@@ -156,6 +161,28 @@ def as_input(data: Any, *, schema: Any = None) -> WriteInput:
 
         data = pa.Table.from_pandas(data, preserve_index=False)
     return WriteInput(stream=native_reader(data))
+
+
+def schema_of(data: Any) -> Any:
+    """Arrow schema of something that has one, without reading it.
+
+    Raises:
+        SourceError: It has none.
+    """
+    import pyarrow as pa
+
+    if hasattr(data, "__arrow_c_schema__"):
+        return pa.schema(data)
+    schema = getattr(data, "schema", None)
+    if isinstance(schema, pa.Schema):
+        return schema
+    if hasattr(data, "__arrow_c_schema__") or hasattr(schema, "__arrow_c_schema__"):
+        return pa.schema(schema)
+    if type(data).__module__.startswith("pandas"):
+        return pa.Schema.from_pandas(data, preserve_index=False)
+    if hasattr(data, "__arrow_c_stream__"):
+        return pa.RecordBatchReader.from_stream(data).schema
+    raise SourceError(f"{type(data).__name__} has no Arrow schema")
 
 
 def _batches(batches: Iterator[Any], schema: Any) -> Any:

@@ -117,7 +117,7 @@ class TableOperations:
             replace_where=replace_where,
             target_file_size=_bytes("target_file_size", target_file_size),
             writer_properties=writer_properties,
-            properties=dict(properties or {}),
+            properties=self._committer.properties(uri, properties),
         )
         options = _options(idempotency_key, retry, timeout, metadata)
         return self._committer.commit(uri, spec, options, self._rows(data, schema, retry))
