@@ -46,6 +46,7 @@ from fusiondelta.profiles import (
 )
 from fusiondelta.queries import QueryResult, QuerySpec
 from fusiondelta.results import PlanBundle, RunManifest, WriteResult
+from fusiondelta.retry import Conflict, classify_conflict
 from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import (
     ArrowSource,
@@ -59,15 +60,26 @@ from fusiondelta.sources import (
     as_reader,
 )
 from fusiondelta.storage import ProbeReport
-from fusiondelta.writes import WriterProperties
+from fusiondelta.writes import (
+    CommitAttempt,
+    CommitOutcome,
+    LogCleanup,
+    SchemaPlan,
+    TableCapabilities,
+    TableMerge,
+    WriterProperties,
+)
 
 __all__ = [
     "ArrowSource",
     "AuthenticationError",
     "CacheProfile",
+    "CommitAttempt",
     "CommitConflict",
+    "CommitOutcome",
     "CommitOutcomeUnknown",
     "ConfigurationError",
+    "Conflict",
     "CsvSource",
     "DeltaChanges",
     "DeltaSource",
@@ -80,6 +92,7 @@ __all__ = [
     "FusionDeltaError",
     "IoPolicy",
     "JsonSource",
+    "LogCleanup",
     "MaterializeLimits",
     "ObjectNotFoundError",
     "ParameterError",
@@ -100,6 +113,7 @@ __all__ = [
     "RetryPolicy",
     "RunManifest",
     "SchemaMismatchError",
+    "SchemaPlan",
     "SnapshotExpiredError",
     "SnapshotKey",
     "SnapshotNotFoundError",
@@ -111,6 +125,8 @@ __all__ = [
     "StorageProfile",
     "StorageTimeoutError",
     "StreamConsumedError",
+    "TableCapabilities",
+    "TableMerge",
     "TablePolicy",
     "TelemetryConfig",
     "ThrottledError",
@@ -119,5 +135,6 @@ __all__ = [
     "WriteSafetyError",
     "WriterProperties",
     "as_reader",
+    "classify_conflict",
     "errors",
 ]

@@ -266,7 +266,7 @@ class SchemaMismatchError(FusionDeltaError, TypeError):
 
 
 #: Conflicts that a writer resolves by reading again and rebuilding its change.
-_RETRYABLE = frozenset(
+RETRYABLE_CONFLICTS = frozenset(
     {"ConcurrentAppend", "ConcurrentDeleteRead", "ConcurrentDeleteDelete", "ConcurrentWrite"}
 )
 
@@ -291,7 +291,7 @@ class CommitConflict(FusionDeltaError):
     @property
     def retryable(self) -> bool:
         """Whether reading again and rebuilding the change can succeed."""
-        return self.conflict in _RETRYABLE
+        return self.conflict in RETRYABLE_CONFLICTS
 
     @property
     def read_version(self) -> int | None:

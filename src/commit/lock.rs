@@ -14,7 +14,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError, future};
 use aws_sdk_dynamodb::Client;
@@ -26,17 +25,11 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
     ScalarAttributeType, TimeToLiveSpecification,
 };
-use bytes::Bytes;
-use deltalake::DeltaResult;
-use deltalake::kernel::transaction::TransactionError;
-use deltalake::logstore::{CommitOrBytes, LogStore, LogStoreConfig, LogStoreRef};
 use object_store::aws::AwsCredentialProvider;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 use tokio::sync::OnceCell;
-use uuid::Uuid;
 
-use super::gate::Progress;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::store::profile::Policy;
 
@@ -101,11 +94,11 @@ impl ProvideCredentials for Adapted {
 
 /// One commit, as the table of locks has it.
 #[derive(Clone, Debug)]
-struct Item {
-    file: String,
+pub struct Item {
+    pub file: String,
     /// Path of the temporary object beneath the log's folder.
-    temp: String,
-    complete: bool,
+    pub temp: String,
+    pub complete: bool,
 }
 
 /// A table of locks.
@@ -264,7 +257,7 @@ impl LockTable {
         ]
     }
 
-    async fn get(&self, table_path: &str, file: &str) -> Result<Option<Item>> {
+    pub async fn get(&self, table_path: &str, file: &str) -> Result<Option<Item>> {
         let found = self
             .client
             .get_item()
@@ -294,7 +287,7 @@ impl LockTable {
     }
 
     /// Creates the item; `false` where there is one.
-    async fn create_item(&self, table_path: &str, item: &Item) -> Result<bool> {
+    pub async fn create_item(&self, table_path: &str, item: &Item) -> Result<bool> {
         let put = self
             .client
             .put_item()
@@ -312,7 +305,7 @@ impl LockTable {
         }
     }
 
-    async fn complete_item(&self, table_path: &str, item: &Item) -> Result<()> {
+    pub async fn complete_item(&self, table_path: &str, item: &Item) -> Result<()> {
         let expires = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
@@ -344,7 +337,12 @@ impl LockTable {
 
     /// Copies the temporary object to the commit's name, unless it is there, and completes the item.
     /// Done twice, by two who found it, it is done once: both copy the same bytes.
-    async fn finish(&self, store: &dyn ObjectStore, table_path: &str, item: &Item) -> Result<()> {
+    pub async fn finish(
+        &self,
+        store: &dyn ObjectStore,
+        table_path: &str,
+        item: &Item,
+    ) -> Result<()> {
         let mut tries = 0;
         loop {
             let done = async {
@@ -414,203 +412,14 @@ fn read_item(item: &std::collections::HashMap<String, AttributeValue>) -> Option
     })
 }
 
-fn in_log(name: &str) -> Path {
+pub fn in_log(name: &str) -> Path {
     Path::from_iter(std::iter::once("_delta_log").chain(name.split('/')))
 }
 
-async fn exists(store: &dyn ObjectStore, path: &Path) -> Result<bool> {
+pub async fn exists(store: &dyn ObjectStore, path: &Path) -> Result<bool> {
     match store.head(path).await {
         Ok(_) => Ok(true),
         Err(StoreError::NotFound { .. }) => Ok(false),
         Err(e) => Err(e.into()),
-    }
-}
-
-/// The log of a table whose commits go through a table of locks.
-pub struct LockedLog {
-    inner: LogStoreRef,
-    lock: Arc<LockTable>,
-    table_path: String,
-    progress: Option<Arc<Progress>>,
-}
-
-impl LockedLog {
-    pub fn new(
-        inner: LogStoreRef,
-        lock: Arc<LockTable>,
-        table_path: String,
-        progress: Option<Arc<Progress>>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            lock,
-            table_path,
-            progress,
-        })
-    }
-
-    async fn step(&self, name: &'static str, version: u64) {
-        if let Some(progress) = &self.progress {
-            progress.step(name, Some(version)).await;
-        }
-    }
-
-    /// Makes a commit; `false` where another is there.
-    async fn commit(&self, version: u64, bytes: Bytes) -> Result<bool> {
-        self.lock.check().await?;
-        let store = self.inner.object_store(None);
-        let file = format!("{version:020}.json");
-        if exists(store.as_ref(), &in_log(&file)).await? {
-            return Ok(false);
-        }
-        self.look_back(version, &file, store.as_ref()).await?;
-        let item = Item {
-            temp: format!(".tmp/{file}.{}", Uuid::new_v4()),
-            file,
-            complete: false,
-        };
-        store.put(&in_log(&item.temp), bytes.into()).await?;
-        self.step("temporary", version).await;
-        match self.lock.create_item(&self.table_path, &item).await {
-            Ok(true) => {}
-            // Refused, or without an answer: what is there now says whose it is. The SDK sends again
-            // what had no answer, and is then refused by its own first item.
-            refused => match self.lock.get(&self.table_path, &item.file).await? {
-                Some(found) if found.temp == item.temp => {}
-                Some(_) => {
-                    // Another's: ours is litter.
-                    let _ = store.delete(&in_log(&item.temp)).await;
-                    return Ok(false);
-                }
-                None => {
-                    let unanswered = |e: &NativeError| e.kind == ErrorKind::StorageTimeout;
-                    return match refused {
-                        Err(e) if unanswered(&e) => {
-                            Err(e.with(crate::store::failure::UNANSWERED, "true"))
-                        }
-                        Err(e) => Err(e),
-                        Ok(_) => Err(NativeError::new(
-                            ErrorKind::Storage,
-                            format!("the item of {} vanished from the table of locks", item.file),
-                        )),
-                    };
-                }
-            },
-        }
-        self.step("locked", version).await;
-        // It is committed: whoever comes next finishes what fails from here on.
-        if store
-            .copy(&in_log(&item.temp), &in_log(&item.file))
-            .await
-            .is_ok()
-        {
-            self.step("copied", version).await;
-            let _ = self.lock.complete_item(&self.table_path, &item).await;
-        } else {
-            let _ = self
-                .lock
-                .finish(store.as_ref(), &self.table_path, &item)
-                .await;
-        }
-        Ok(true)
-    }
-
-    /// The version before has to be there, finished if need be; items of a table that was there before
-    /// must not be taken for this one's.
-    async fn look_back(&self, version: u64, file: &str, store: &dyn ObjectStore) -> Result<()> {
-        let Some(before) = version.checked_sub(1) else {
-            let old = self.lock.get(&self.table_path, file).await?;
-            if old.is_some_and(|item| item.complete) {
-                return Err(NativeError::new(
-                    ErrorKind::Configuration,
-                    format!(
-                        "the table of locks has items of an earlier table at {}; delete them first, \
-                         or their versions could not be committed",
-                        self.table_path
-                    ),
-                ));
-            }
-            return Ok(());
-        };
-        let name = format!("{before:020}.json");
-        match self.lock.get(&self.table_path, &name).await? {
-            Some(item) if !item.complete => self.lock.finish(store, &self.table_path, &item).await,
-            _ if exists(store, &in_log(&name)).await? => Ok(()),
-            _ => Err(NativeError::new(
-                ErrorKind::Source,
-                format!("the log of {} has no version {before}", self.table_path),
-            )),
-        }
-    }
-}
-
-#[async_trait]
-impl LogStore for LockedLog {
-    fn name(&self) -> String {
-        self.inner.name()
-    }
-
-    async fn refresh(&self) -> DeltaResult<()> {
-        self.inner.refresh().await
-    }
-
-    async fn read_commit_entry(&self, version: u64) -> DeltaResult<Option<Bytes>> {
-        self.inner.read_commit_entry(version).await
-    }
-
-    async fn write_commit_entry(
-        &self,
-        version: u64,
-        commit: CommitOrBytes,
-        operation: Uuid,
-    ) -> Result<(), TransactionError> {
-        let CommitOrBytes::LogBytes(bytes) = commit else {
-            return self
-                .inner
-                .write_commit_entry(version, commit, operation)
-                .await;
-        };
-        match self.commit(version, bytes).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(TransactionError::VersionAlreadyExists(version)),
-            Err(e) => Err(TransactionError::LogStoreError {
-                msg: e.message.clone(),
-                source: Box::new(e),
-            }),
-        }
-    }
-
-    async fn abort_commit_entry(
-        &self,
-        version: u64,
-        commit: CommitOrBytes,
-        operation: Uuid,
-    ) -> Result<(), TransactionError> {
-        self.inner
-            .abort_commit_entry(version, commit, operation)
-            .await
-    }
-
-    async fn get_latest_version(&self, start: u64) -> DeltaResult<u64> {
-        let store = self.inner.object_store(None);
-        self.lock
-            .recover(store.as_ref(), &self.table_path)
-            .await
-            .map_err(|e| deltalake::DeltaTableError::GenericError {
-                source: Box::new(e),
-            })?;
-        self.inner.get_latest_version(start).await
-    }
-
-    fn object_store(&self, operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
-        self.inner.object_store(operation)
-    }
-
-    fn root_object_store(&self, operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
-        self.inner.root_object_store(operation)
-    }
-
-    fn config(&self) -> &LogStoreConfig {
-        self.inner.config()
     }
 }

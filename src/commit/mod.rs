@@ -9,4 +9,5 @@ pub mod entry;
 pub mod gate;
 pub mod litter;
 pub mod lock;
+pub mod locked;
 pub mod transaction;

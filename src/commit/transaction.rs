@@ -17,7 +17,7 @@ use url::Url;
 use super::entry::{self, Effect, Entry};
 use super::gate::{Attempt, Gate, Hook, Lost, Progress, Reads, names};
 use super::litter;
-use super::lock::LockedLog;
+use super::locked::LockedLog;
 use crate::delta::cache::{self, Pinned};
 use crate::delta::{features, log};
 use crate::error::{ErrorKind, NativeError, Result};

@@ -46,7 +46,7 @@ pub async fn changes(
             ),
         ));
     }
-    let store = log::log_store(engine, url, account)?;
+    let store = log::feed_store(engine, url, account)?;
     let mut table = DeltaTable::new(store);
     table.state = Some(DeltaTableState::new(EagerSnapshot::clone(&pinned.snapshot)));
     let mut feed = table.scan_cdf().with_starting_version(start);

@@ -16,6 +16,7 @@ use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
 use crate::store::escaped::EscapedListings;
+use crate::store::literal::LiteralPaths;
 use crate::store::native_url;
 use crate::store::once::{Listing, OnceReads};
 
@@ -79,15 +80,25 @@ fn table_store(
 }
 
 fn log_store_over(root: Arc<dyn ObjectStore>, url: &Url) -> Result<LogStoreRef> {
-    let url = &native_url(url);
-    let table = table_path(url)?;
-    let beneath = Arc::new(PrefixStore::new(Arc::clone(&root), table));
-    Ok(default_logstore(
-        beneath,
-        root,
-        url,
-        &StorageConfig::default(),
-    ))
+    let beneath = beneath(&root, url)?;
+    Ok(made_of(beneath, root, url))
+}
+
+/// The store whose root is the table.
+fn beneath(root: &Arc<dyn ObjectStore>, url: &Url) -> Result<Arc<dyn ObjectStore>> {
+    let table = table_path(&native_url(url))?;
+    Ok(Arc::new(PrefixStore::new(Arc::clone(root), table)))
+}
+
+fn made_of(beneath: Arc<dyn ObjectStore>, root: Arc<dyn ObjectStore>, url: &Url) -> LogStoreRef {
+    default_logstore(beneath, root, &native_url(url), &StorageConfig::default())
+}
+
+/// A log store for reading the change data feed.
+pub fn feed_store(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<LogStoreRef> {
+    let root = table_store(engine, url, account)?;
+    let beneath = Arc::new(LiteralPaths(beneath(&root, url)?));
+    Ok(made_of(beneath, root, url))
 }
 
 /// A log store over the engine's own object store, counting for `account`.

@@ -11,6 +11,7 @@ mod create;
 pub mod credentials;
 pub mod escaped;
 pub mod failure;
+pub mod literal;
 pub mod once;
 pub mod profile;
 mod request;

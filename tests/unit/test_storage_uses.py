@@ -61,6 +61,7 @@ class TestNative:
             aws_profile=None,
             aws_region="x",
             credentials=None,
+            lock=None,
             connect_timeout=0.5,
             request_timeout=2.0,
             first_backoff=0.25,
@@ -79,15 +80,19 @@ class TestNative:
             allow_http=True,
             dynamodb_table="t",
             dynamodb_secret_access_key="s",
+            dynamodb_region="r",
             write_safety="aws_s3_locked",
         )
-        assert profile.native("").options == {
+        native = profile.native("")
+        assert native.options == {
             "access_key_id": "AKIA",
             "secret_access_key": HIDDEN,
             "session_token": "t",
             "endpoint": "http://h:9000",
             "allow_http": "true",
         }
+        assert (native.lock.table, native.lock.region, native.lock.endpoint) == ("t", "r", None)
+        assert "secret" not in repr(native.lock)
         web = StorageProfile.s3(role_arn="r", web_identity_token_file="f", sts_endpoint="https://h")
         assert web.native("").options == {
             "role_arn": "r",

@@ -44,9 +44,8 @@ class RetentionPolicy(Value):
     def properties(self) -> dict[str, str]:
         """The table properties that tell other writers the same, for ``engine.set_properties``.
 
-        >>> RetentionPolicy(log_retention=86_400).properties()
-        {'delta.deletedFileRetentionDuration': 'interval 604800 seconds',
-         'delta.logRetentionDuration': 'interval 86400 seconds'}
+        >>> RetentionPolicy(min_retention=86_400).properties()
+        {'delta.deletedFileRetentionDuration': 'interval 86400 seconds'}
         """
         told = {"delta.deletedFileRetentionDuration": self.min_retention}
         if self.log_retention is not None:
