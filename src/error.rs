@@ -15,6 +15,8 @@ use deltalake::parquet::errors::ParquetError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::delta::types::NANOSECONDS;
+
 /// Kind codes shared with `fusiondelta.errors.ErrorKind`; append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -403,11 +405,13 @@ impl From<DeltaTableError> for NativeError {
     fn from(error: DeltaTableError) -> Self {
         classify(&error).unwrap_or_else(|| {
             let text = error.to_string();
-            match text.split_once(INVALID_ROWS) {
-                Some((_, rows)) => Self::new(
-                    ErrorKind::Execution,
-                    format!("rows break a constraint of the table:{rows}"),
-                ),
+            if let Some((_, rows)) = text.split_once(INVALID_ROWS) {
+                let message = format!("rows break a constraint of the table:{rows}");
+                return Self::new(ErrorKind::Execution, message);
+            }
+            // Ours, which delta-rs has made a text.
+            match text.find(NANOSECONDS) {
+                Some(at) => Self::new(ErrorKind::SchemaMismatch, &text[at..]),
                 None => Self::new(ErrorKind::Source, text),
             }
         })

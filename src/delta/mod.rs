@@ -16,5 +16,6 @@ pub mod node;
 pub mod provider;
 mod remote;
 mod tails;
+pub mod types;
 pub mod upkeep;
 pub mod write;

@@ -5,9 +5,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType as ArrowType, Schema as ArrowSchema, TimeUnit};
-use datafusion::common::Column;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
+use datafusion::logical_expr::LogicalPlan;
 use deltalake::DeltaTable;
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::cache::Pinned;
+use super::types;
 use crate::commit::transaction::{Finished, Prepared};
 use crate::error::{ErrorKind, NativeError, Result};
 
@@ -35,6 +35,8 @@ pub struct WriteSpec {
     pub partition_by: Option<Vec<String>>,
     pub replace_where: Option<String>,
     pub target_file_size: Option<u64>,
+    /// Whether nanoseconds may be cut off timestamps.
+    pub truncate_timestamps: bool,
     pub properties: HashMap<String, Option<String>>,
 }
 
@@ -75,7 +77,7 @@ pub async fn write(
         ));
     }
     check_partition_columns(&spec, schema)?;
-    let input = in_utc(input)?;
+    let input = types::fitted(input, prepared.existing.is_none(), spec.truncate_timestamps)?;
     let schema = input.schema().as_arrow();
     if let Some(found) = &prepared.existing
         && spec.schema_mode.is_none()
@@ -168,30 +170,6 @@ fn check_partition_columns(spec: &WriteSpec, schema: &ArrowSchema) -> Result<()>
         )
     };
     Err(NativeError::new(ErrorKind::SchemaMismatch, message))
-}
-
-/// The plan with every top-level timestamp of another zone as the same instant in UTC, the only zone
-/// Delta has (protocol section "Primitive Types").
-fn in_utc(input: LogicalPlan) -> Result<LogicalPlan> {
-    let utc = ArrowType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let elsewhere =
-        |t: &ArrowType| matches!(t, ArrowType::Timestamp(_, Some(zone)) if zone.as_ref() != "UTC");
-    let schema = Arc::clone(input.schema());
-    if !schema.fields().iter().any(|f| elsewhere(f.data_type())) {
-        return Ok(input);
-    }
-    let columns: Vec<_> = schema
-        .iter()
-        .map(|(qualifier, field)| {
-            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-            if elsewhere(field.data_type()) {
-                cast(column, utc.clone()).alias(field.name())
-            } else {
-                column
-            }
-        })
-        .collect();
-    Ok(LogicalPlanBuilder::from(input).project(columns)?.build()?)
 }
 
 /// Refuses data whose columns are not the table's, naming each with both types.

@@ -7,10 +7,11 @@ use arrow_pyarrow::FromPyArrow;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::parsers::CompressionTypeVariant;
 use deltalake::operations::write::SchemaMode;
-use deltalake::parquet::basic::Compression;
+use deltalake::parquet::basic::{Compression, Encoding};
 use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 use pyo3::prelude::*;
+use pyo3::types::PyMapping;
 use url::Url;
 
 use super::config::choice;
@@ -45,6 +46,7 @@ pub struct PyWriteSpec {
     partition_by: Option<Vec<String>>,
     replace_where: Option<String>,
     target_file_size: Option<u64>,
+    truncate_timestamps: bool,
     properties: HashMap<String, String>,
 }
 
@@ -57,6 +59,27 @@ pub struct PyWriterProperties {
     dictionary: Option<bool>,
     statistics: Option<String>,
     bloom_filter_columns: Vec<String>,
+    #[pyo3(from_py_with = mapping)]
+    column_compression: HashMap<String, String>,
+    #[pyo3(from_py_with = mapping)]
+    column_dictionary: HashMap<String, bool>,
+    #[pyo3(from_py_with = mapping)]
+    column_encoding: HashMap<String, String>,
+    #[pyo3(from_py_with = mapping)]
+    column_statistics: HashMap<String, String>,
+}
+
+/// Any mapping, of which the extension's own conversion takes a dict alone.
+fn mapping<T>(given: &Bound<'_, PyAny>) -> PyResult<HashMap<String, T>>
+where
+    T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>,
+{
+    given
+        .cast::<PyMapping>()?
+        .items()?
+        .iter()
+        .map(|item| item.extract())
+        .collect()
 }
 
 /// Rows of a row group. A reader and a writer hold one for each partition they work on, so a million
@@ -154,21 +177,16 @@ pub fn writer_properties(properties: PyWriterProperties) -> Result<WriterPropert
         dictionary,
         statistics,
         bloom_filter_columns,
+        column_compression,
+        column_dictionary,
+        column_encoding,
+        column_statistics,
     } = properties;
     let mut builder = WriterProperties::builder();
-    let text = match (
+    let compression = codec(
         compression.as_deref().unwrap_or("snappy"),
         compression_level,
-    ) {
-        (name, Some(level)) => format!("{}({level})", name.to_uppercase()),
-        ("zstd", None) => "ZSTD(3)".to_owned(),
-        ("gzip", None) => "GZIP(6)".to_owned(),
-        ("brotli", None) => "BROTLI(1)".to_owned(),
-        (name, None) => name.to_uppercase(),
-    };
-    let compression: Compression = text.parse().map_err(|e| {
-        NativeError::new(ErrorKind::Configuration, format!("compression {text}: {e}"))
-    })?;
+    )?;
     builder = builder.set_compression(compression);
     builder = builder
         .set_max_row_group_row_count(Some(max_row_group_rows.unwrap_or(DEFAULT_ROW_GROUP_ROWS)));
@@ -179,18 +197,59 @@ pub fn writer_properties(properties: PyWriterProperties) -> Result<WriterPropert
         builder = builder.set_dictionary_enabled(enabled);
     }
     if let Some(level) = statistics {
-        let levels = [
-            ("none", EnabledStatistics::None),
-            ("chunk", EnabledStatistics::Chunk),
-            ("page", EnabledStatistics::Page),
-        ];
-        builder = builder.set_statistics_enabled(choice("statistics", &level, &levels)?);
+        builder = builder.set_statistics_enabled(statistics_of(&level)?);
     }
     for column in bloom_filter_columns {
-        let path = ColumnPath::new(column.split('.').map(str::to_owned).collect());
-        builder = builder.set_column_bloom_filter_enabled(path, true);
+        builder = builder.set_column_bloom_filter_enabled(path(&column), true);
+    }
+    for (column, name) in column_compression {
+        builder = builder.set_column_compression(path(&column), codec(&name, None)?);
+    }
+    for (column, enabled) in column_dictionary {
+        builder = builder.set_column_dictionary_enabled(path(&column), enabled);
+    }
+    let encodings = [
+        ("plain", Encoding::PLAIN),
+        ("delta_binary_packed", Encoding::DELTA_BINARY_PACKED),
+        ("delta_length_byte_array", Encoding::DELTA_LENGTH_BYTE_ARRAY),
+        ("delta_byte_array", Encoding::DELTA_BYTE_ARRAY),
+        ("byte_stream_split", Encoding::BYTE_STREAM_SPLIT),
+    ];
+    for (column, name) in column_encoding {
+        // An encoding of one's own takes the place of the dictionary.
+        builder = builder
+            .set_column_dictionary_enabled(path(&column), false)
+            .set_column_encoding(path(&column), choice("encoding", &name, &encodings)?);
+    }
+    for (column, level) in column_statistics {
+        builder = builder.set_column_statistics_enabled(path(&column), statistics_of(&level)?);
     }
     Ok(builder.build())
+}
+
+fn path(column: &str) -> ColumnPath {
+    ColumnPath::new(column.split('.').map(str::to_owned).collect())
+}
+
+fn statistics_of(level: &str) -> Result<EnabledStatistics> {
+    let levels = [
+        ("none", EnabledStatistics::None),
+        ("chunk", EnabledStatistics::Chunk),
+        ("page", EnabledStatistics::Page),
+    ];
+    choice("statistics", level, &levels)
+}
+
+fn codec(name: &str, level: Option<i32>) -> Result<Compression> {
+    let text = match (name, level) {
+        (name, Some(level)) => format!("{}({level})", name.to_uppercase()),
+        ("zstd", None) => "ZSTD(3)".to_owned(),
+        ("gzip", None) => "GZIP(6)".to_owned(),
+        ("brotli", None) => "BROTLI(1)".to_owned(),
+        (name, None) => name.to_uppercase(),
+    };
+    text.parse()
+        .map_err(|e| NativeError::new(ErrorKind::Configuration, format!("compression {text}: {e}")))
 }
 
 pub fn write_spec(spec: PyWriteSpec) -> Result<WriteSpec> {
@@ -200,6 +259,7 @@ pub fn write_spec(spec: PyWriteSpec) -> Result<WriteSpec> {
         partition_by,
         replace_where,
         target_file_size,
+        truncate_timestamps,
         properties,
     } = spec;
     let modes = [
@@ -220,6 +280,7 @@ pub fn write_spec(spec: PyWriteSpec) -> Result<WriteSpec> {
         partition_by,
         replace_where,
         target_file_size,
+        truncate_timestamps,
         properties: properties.into_iter().map(|(k, v)| (k, Some(v))).collect(),
     })
 }

@@ -98,6 +98,10 @@ OTHER = {
         "dictionary": False,
         "statistics": "none",
         "bloom_filter_columns": ("a",),
+        "column_compression": {"a": "zstd"},
+        "column_dictionary": {"a": False},
+        "column_encoding": {"a": "plain"},
+        "column_statistics": {"a": "none"},
     },
     CommitSpec: {
         "uri": "file:///other",
@@ -115,6 +119,7 @@ OTHER = {
         "partition_by": ["a"],
         "replace_where": "a > 1",
         "target_file_size": 1,
+        "truncate_timestamps": True,
         "writer_properties": fusiondelta.WriterProperties(compression="snappy"),
         "properties": {"a": "b"},
     },

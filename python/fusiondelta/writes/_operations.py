@@ -66,6 +66,7 @@ class TableOperations:
         partition_by: str | Sequence[str] | None = None,
         replace_where: str | None = None,
         target_file_size: int | str | None = None,
+        allow_truncated_timestamps: bool = False,
         writer_properties: WriterProperties | None = None,
         properties: Mapping[str, str] | None = None,
         allow_metadata_change: bool = False,
@@ -90,6 +91,8 @@ class TableOperations:
             replace_where: With mode ``overwrite``: SQL predicate; only the rows it selects are
                 replaced, and the new rows must all satisfy it.
             target_file_size: Bytes of a data file, about.
+            allow_truncated_timestamps: Whether nanoseconds are cut off timestamps; a Delta table
+                keeps microseconds, and a value that would lose some fails the write without it.
             writer_properties: How Parquet files are written.
             properties: Table properties of a table that the write makes.
             allow_metadata_change: Whether ``schema_mode="overwrite"`` may replace the schema.
@@ -116,6 +119,7 @@ class TableOperations:
             partition_by=partitions,
             replace_where=replace_where,
             target_file_size=_bytes("target_file_size", target_file_size),
+            truncate_timestamps=allow_truncated_timestamps,
             writer_properties=writer_properties,
             properties=self._committer.properties(uri, properties),
         )

@@ -8,11 +8,20 @@ from difflib import get_close_matches
 from typing import ClassVar
 
 from fusiondelta.errors import ConfigurationError
+from fusiondelta.profiles._value import Texts
 
 MODES = ("append", "overwrite", "error", "ignore")
 SCHEMA_MODES = ("merge", "overwrite")
 COMPRESSIONS = ("zstd", "snappy", "gzip", "brotli", "lz4", "lz4_raw", "uncompressed")
 STATISTICS = ("none", "chunk", "page")
+ENCODINGS = (
+    "plain",
+    "delta_binary_packed",
+    "delta_length_byte_array",
+    "delta_byte_array",
+    "byte_stream_split",
+)
+_BY_COLUMN = ("column_compression", "column_dictionary", "column_encoding", "column_statistics")
 
 
 def one_of(name: str, value: str | None, known: Sequence[str]) -> None:
@@ -35,6 +44,12 @@ class WriterProperties:
         dictionary: Whether dictionary encoding is tried; the writer's default (yes) where None.
         statistics: ``none``, ``chunk`` or ``page``; the writer's default (page) where None.
         bloom_filter_columns: Columns that get a Bloom filter, by dotted path.
+        column_compression: Codecs of single columns, by dotted path.
+        column_dictionary: Whether dictionary encoding is tried for single columns, by dotted path.
+        column_encoding: Encodings of single columns where no dictionary is used, by dotted path:
+            ``plain``, ``delta_binary_packed``, ``delta_length_byte_array``, ``delta_byte_array``,
+            ``byte_stream_split``.
+        column_statistics: ``none``, ``chunk`` or ``page`` for single columns, by dotted path.
     """
 
     compression: str | None = None
@@ -44,10 +59,23 @@ class WriterProperties:
     dictionary: bool | None = None
     statistics: str | None = None
     bloom_filter_columns: Sequence[str] = ()
+    column_compression: Mapping[str, str] = field(default_factory=Texts)
+    column_dictionary: Mapping[str, bool] = field(default_factory=Texts)
+    column_encoding: Mapping[str, str] = field(default_factory=Texts)
+    column_statistics: Mapping[str, str] = field(default_factory=Texts)
 
     def __post_init__(self) -> None:
         one_of("compression", self.compression, COMPRESSIONS)
         one_of("statistics", self.statistics, STATISTICS)
+        for name, known in (
+            ("column_compression", COMPRESSIONS),
+            ("column_encoding", ENCODINGS),
+            ("column_statistics", STATISTICS),
+        ):
+            for column, value in getattr(self, name).items():
+                one_of(f"{name}[{column!r}]", value, known)
+        for name in _BY_COLUMN:
+            object.__setattr__(self, name, Texts(getattr(self, name)))
         for name in ("max_row_group_rows", "data_page_bytes"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -90,6 +118,7 @@ class WriteSpec:
         partition_by: Partition columns, in order.
         replace_where: Predicate over the table's columns; overwrite replaces the rows it selects.
         target_file_size: Bytes of a data file, about; the table's property or 100 MB where None.
+        truncate_timestamps: Whether nanoseconds may be cut off timestamps.
         writer_properties: How Parquet files are written.
         properties: Table properties, for a table that the write makes.
     """
@@ -101,6 +130,7 @@ class WriteSpec:
     partition_by: list[str] | None = None
     replace_where: str | None = None
     target_file_size: int | None = None
+    truncate_timestamps: bool = False
     writer_properties: WriterProperties | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
 
