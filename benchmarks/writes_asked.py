@@ -1,0 +1,152 @@
+"""One change of a Delta table by one engine, in a process of its own; asked by ``writes.py``.
+
+``python benchmarks/writes_asked.py ENGINE CHANGE FOLDER`` makes the change in the folder, which has
+what ``writes.py`` has put there, and prints one JSON object: ``seconds`` from the first call to the
+end of the commit, ``peak`` bytes of memory held at once by the process, and ``before`` the change.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Change = Callable[[Path], Any]
+
+
+def ours() -> dict[str, Change]:
+    from fusiondelta import FusionDeltaEngine, ParquetSource
+
+    engine = FusionDeltaEngine()
+
+    def rows(folder: Path, name: str = "rows") -> Any:
+        source = ParquetSource(folder / f"{name}.parquet")
+        return engine.query("SELECT * FROM r", sources={"r": source})
+
+    def merge(folder: Path) -> None:
+        made = engine.merge(folder / "t", rows(folder, "news"), on=["id"])
+        made.when_matched_update_all().when_not_matched_insert_all().execute()
+
+    return {
+        "append": lambda f: engine.write_delta(f / "t", rows(f)),
+        "partitioned append": lambda f: engine.write_delta(f / "p", rows(f), partition_by="part"),
+        "overwrite from a query": lambda f: engine.write_delta(
+            f / "o",
+            engine.query("SELECT * FROM t WHERE id % 2 = 0", sources={"t": f / "t"}),
+            mode="overwrite",
+        ),
+        "merge of 1 %": merge,
+        "delete of 10 %": lambda f: engine.delete(f / "t", "part = 'p03'"),
+        "optimize": lambda f: engine.optimize(f / "s"),
+    }
+
+
+def deltalake_alone() -> dict[str, Change]:
+    import pyarrow.dataset as ds
+    from deltalake import DeltaTable, QueryBuilder, write_deltalake
+
+    def rows(folder: Path, name: str = "rows") -> Any:
+        return ds.dataset(folder / f"{name}.parquet").scanner().to_reader()
+
+    def overwrite(folder: Path) -> None:
+        table = DeltaTable(str(folder / "t"))
+        found = QueryBuilder().register("t", table).execute("SELECT * FROM t WHERE id % 2 = 0")
+        write_deltalake(str(folder / "o"), found, mode="overwrite")
+
+    def merge(folder: Path) -> None:
+        table = DeltaTable(str(folder / "t"))
+        made = table.merge(rows(folder, "news"), "t.id = s.id", source_alias="s", target_alias="t")
+        made.when_matched_update_all().when_not_matched_insert_all().execute()
+
+    return {
+        "append": lambda f: write_deltalake(str(f / "t"), rows(f), mode="append"),
+        "partitioned append": lambda f: write_deltalake(
+            str(f / "p"), rows(f), mode="append", partition_by="part"
+        ),
+        "overwrite from a query": overwrite,
+        "merge of 1 %": merge,
+        "delete of 10 %": lambda f: DeltaTable(str(f / "t")).delete("part = 'p03'"),
+        "optimize": lambda f: DeltaTable(str(f / "s")).optimize.compact(),
+    }
+
+
+def polars_alone() -> dict[str, Change]:
+    import polars as pl
+
+    def overwrite(folder: Path) -> None:
+        frame = pl.scan_delta(str(folder / "t")).filter(pl.col("id") % 2 == 0)
+        frame.sink_delta(str(folder / "o"), mode="overwrite")
+
+    def merge(folder: Path) -> None:
+        frame = pl.read_parquet(folder / "news.parquet")
+        options = {"predicate": "t.id = s.id", "source_alias": "s", "target_alias": "t"}
+        made = frame.write_delta(str(folder / "t"), mode="merge", delta_merge_options=options)
+        made.when_matched_update_all().when_not_matched_insert_all().execute()
+
+    def append(folder: Path, name: str, **options: Any) -> None:
+        frame = pl.scan_parquet(folder / "rows.parquet")
+        frame.sink_delta(str(folder / name), mode="append", delta_write_options=options or None)
+
+    return {
+        "append": lambda f: append(f, "t"),
+        "partitioned append": lambda f: append(f, "p", partition_by="part"),
+        "overwrite from a query": overwrite,
+        "merge of 1 %": merge,
+    }
+
+
+def daft_alone() -> dict[str, Change]:
+    import daft
+
+    def overwrite(folder: Path) -> None:
+        frame = daft.read_deltalake(str(folder / "t"))
+        frame = frame.where(frame["id"] % 2 == 0)
+        frame.write_deltalake(str(folder / "o"), mode="overwrite")
+
+    def append(folder: Path, name: str, **options: Any) -> None:
+        frame = daft.read_parquet(str(folder / "rows.parquet"))
+        frame.write_deltalake(str(folder / name), mode="append", **options)
+
+    return {
+        "append": lambda f: append(f, "t"),
+        "partitioned append": lambda f: append(f, "p", partition_cols=["part"]),
+        "overwrite from a query": overwrite,
+    }
+
+
+ENGINES: dict[str, Callable[[], dict[str, Change]]] = {
+    "fusiondelta": ours,
+    "deltalake": deltalake_alone,
+    "polars": polars_alone,
+    "daft": daft_alone,
+}
+
+
+def memory(field: str) -> int:
+    """Bytes of this process, of ``/proc/self/status``."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise LookupError(field)
+
+
+def main(engine: str, change: str, folder: str) -> None:
+    # An engine may print; what it says is not the answer.
+    out, sys.stdout = sys.stdout, sys.stderr
+    make = ENGINES[engine]().get(change)
+    if make is None:
+        print(json.dumps({"failure": "not offered"}), file=out)
+        return
+    before = memory("VmRSS")
+    started = time.perf_counter()
+    make(Path(folder))
+    seconds = time.perf_counter() - started
+    found = {"seconds": seconds, "before": before, "peak": memory("VmHWM")}
+    print(json.dumps(found), file=out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
