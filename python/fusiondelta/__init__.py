@@ -59,7 +59,7 @@ from fusiondelta.sources import (
     Source,
     as_reader,
 )
-from fusiondelta.storage import ProbeReport
+from fusiondelta.storage import ProbeReport, UnsafeWritersWarning
 from fusiondelta.writes import (
     CommitAttempt,
     CommitOutcome,
@@ -67,6 +67,7 @@ from fusiondelta.writes import (
     SchemaPlan,
     TableCapabilities,
     TableMerge,
+    WriteProgress,
     WriterProperties,
 )
 
@@ -130,7 +131,9 @@ __all__ = [
     "TablePolicy",
     "TelemetryConfig",
     "ThrottledError",
+    "UnsafeWritersWarning",
     "UnsupportedTableFeatureError",
+    "WriteProgress",
     "WriteResult",
     "WriteSafetyError",
     "WriterProperties",

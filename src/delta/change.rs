@@ -278,6 +278,22 @@ pub async fn make(
             allow_downgrade,
             ignore_missing_files,
         } => {
+            let newest = table.snapshot()?.version();
+            if version == newest {
+                return Ok(Finished {
+                    table,
+                    metrics: Value::Null,
+                });
+            }
+            if version > newest {
+                return Err(NativeError::new(
+                    ErrorKind::SnapshotNotFound,
+                    format!(
+                        "there is no version {version} of {} to go back to; the newest is {newest}",
+                        store.root_url()
+                    ),
+                ));
+            }
             let (table, metrics) = table
                 .restore()
                 .with_version_to_restore(version)

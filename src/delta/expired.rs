@@ -1,10 +1,13 @@
 //! Why a file of a pinned version is not there: a vacuum has removed it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::physical_plan::ExecutionPlan;
+use object_store::path::Path;
 use url::Url;
 
+use super::cache;
 use super::log;
 use super::node::DeltaNode;
 use super::upkeep::object_path;
@@ -25,22 +28,56 @@ pub async fn explain(
     }
     for (uri, version) in scans(plan) {
         let Ok(url) = Url::parse(&uri) else { continue };
-        let removed = removed_by(engine, &url, version, &error.message, account).await;
-        if let Ok(Some(removed)) = removed {
-            return NativeError::new(
-                ErrorKind::SnapshotExpired,
-                format!(
-                    "version {version} of {uri} cannot be read any more: version {removed} took one \
-                     of its files out of the table, and a vacuum has removed it since; \
-                     engine.reachable_versions(uri) has the versions whose files are all there"
-                ),
-            )
-            .with("uri", uri)
-            .with("version", version.to_string())
-            .with("removed_by", removed.to_string());
+        if !matches!(
+            is_gone(engine, &url, version, &error.message, account).await,
+            Ok(true)
+        ) {
+            continue;
         }
+        // The log may have been cleaned since; then nobody knows which commit it was.
+        let removed = removed_by(engine, &url, version, &error.message, account).await;
+        let removed = removed.ok().flatten();
+        let how = removed.map_or_else(
+            || "one of its files left the table since".to_owned(),
+            |removed| format!("version {removed} took one of its files out of the table"),
+        );
+        let expired = NativeError::new(
+            ErrorKind::SnapshotExpired,
+            format!(
+                "version {version} of {uri} cannot be read any more: {how}, and a vacuum has removed \
+                 it; engine.reachable_versions(uri) has the versions whose files are all there"
+            ),
+        )
+        .with("uri", uri)
+        .with("version", version.to_string());
+        return match removed {
+            Some(removed) => expired.with("removed_by", removed.to_string()),
+            None => expired,
+        };
     }
     error
+}
+
+/// Whether the file that an error names is one that the table's newest version has no more.
+async fn is_gone(
+    engine: &Engine,
+    url: &Url,
+    version: u64,
+    message: &str,
+    account: &Arc<IoAccount>,
+) -> Result<bool> {
+    // Of another table of the plan.
+    if !message.contains(log::table_path(url)?.as_ref()) {
+        return Ok(false);
+    }
+    let newest = cache::open_latest(engine, url, Duration::ZERO, account).await?;
+    let is_named = |path: &Path| message.contains(path.as_ref());
+    Ok(newest.version > version
+        && !newest
+            .snapshot
+            .log_data()
+            .iter()
+            .any(|file| is_named(&file.object_store_path())))
 }
 
 /// Delta tables that a plan reads, and at which versions.

@@ -175,7 +175,7 @@ impl Drop for Loading {
     }
 }
 
-fn table_path(url: &Url) -> Result<Path> {
+pub fn table_path(url: &Url) -> Result<Path> {
     Path::from_url_path(url.path()).map_err(|e| {
         NativeError::new(
             ErrorKind::Source,

@@ -5,8 +5,10 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType as ArrowType, Schema as ArrowSchema, TimeUnit};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::prelude::DataFrame;
 use deltalake::DeltaTable;
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
@@ -20,6 +22,7 @@ use super::cache::Pinned;
 use super::types;
 use crate::commit::transaction::{Finished, Prepared};
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::exec::replay;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -34,6 +37,8 @@ pub struct WriteSpec {
     pub schema_mode: Option<SchemaMode>,
     pub partition_by: Option<Vec<String>>,
     pub replace_where: Option<String>,
+    /// Whether just the partitions that the rows are in are replaced.
+    pub replace_partitions: bool,
     pub target_file_size: Option<u64>,
     /// Whether nanoseconds may be cut off timestamps.
     pub truncate_timestamps: bool,
@@ -85,7 +90,11 @@ pub async fn write(
         check_schema(found, schema)?;
     }
     prepare_folder(&url)?;
-    let table = build(&spec, prepared, input, state, writer).await?;
+    let replaced = match &prepared.existing {
+        Some(found) if spec.replace_partitions => Some(partitions_of(found, &input, &state).await?),
+        _ => None,
+    };
+    let table = build(&spec, replaced, prepared, input, state, writer).await?;
     Ok(Finished {
         table,
         metrics: Value::Null,
@@ -108,8 +117,65 @@ fn prepare_folder(url: &Url) -> Result<()> {
     })
 }
 
+/// A predicate of the partitions that the rows of a plan are in.
+async fn partitions_of(table: &Pinned, input: &LogicalPlan, state: &SessionState) -> Result<Expr> {
+    let columns = table.snapshot.metadata().partition_columns();
+    if columns.is_empty() {
+        return Err(NativeError::new(
+            ErrorKind::Configuration,
+            format!("{} has no partitions that could be replaced", table.url),
+        ));
+    }
+    if let (Some(stream), _) = replay::obstacles(input)? {
+        return Err(NativeError::new(
+            ErrorKind::StreamConsumed,
+            format!(
+                "replace_partitions runs the query twice, and the stream {stream:?} that it reads \
+                 gives its rows once"
+            ),
+        ));
+    }
+    let names = || {
+        columns
+            .iter()
+            .map(Column::new_unqualified)
+            .map(Expr::Column)
+    };
+    let plan = LogicalPlanBuilder::from(input.clone())
+        .project(names())?
+        .distinct()?
+        .build()?;
+    let found = DataFrame::new(state.clone(), plan).collect().await?;
+    let mut any = None;
+    for batch in &found {
+        for row in 0..batch.num_rows() {
+            let mut all: Option<Expr> = None;
+            for (column, values) in names().zip(batch.columns()) {
+                let value = ScalarValue::try_from_array(values, row)?;
+                let one = if value.is_null() {
+                    column.is_null()
+                } else {
+                    column.eq(lit(value))
+                };
+                all = Some(match all {
+                    Some(before) => before.and(one),
+                    None => one,
+                });
+            }
+            any = match (any, all) {
+                (Some(before), Some(all)) => Some(Expr::or(before, all)),
+                (None, all) => all,
+                (before, None) => before,
+            };
+        }
+    }
+    // Without rows nothing is replaced.
+    Ok(any.unwrap_or_else(|| lit(false)))
+}
+
 async fn build(
     spec: &WriteSpec,
+    replaced: Option<Expr>,
     prepared: Prepared,
     input: LogicalPlan,
     state: SessionState,
@@ -136,6 +202,9 @@ async fn build(
     }
     if let Some(predicate) = &spec.replace_where {
         builder = builder.with_replace_where(predicate.clone());
+    }
+    if let Some(predicate) = replaced {
+        builder = builder.with_replace_where(predicate);
     }
     if let Some(bytes) = spec.target_file_size {
         builder = builder.with_target_file_size(NonZeroU64::new(bytes));

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_pyarrow::FromPyArrow;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
 use datafusion::arrow::ffi_stream::ArrowArrayStreamReader;
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use deltalake::parquet::file::properties::WriterProperties;
@@ -21,7 +22,7 @@ use crate::commit::gate::Hook;
 use crate::commit::transaction::{CommitSpec, Done};
 use crate::delta::change::{Assignments, Change, Clause, ClauseKind, Merge, PartitionFilter};
 use crate::error::{ErrorKind, NativeError, Result};
-use crate::sources::arrow::StreamTable;
+use crate::sources::arrow::{StreamTable, memory_table};
 
 /// What is common to everything that commits; `fusiondelta.writes` fills it.
 #[derive(FromPyObject)]
@@ -279,10 +280,12 @@ fn merge(spec: PyMerge, source: Option<(LogicalPlan, bool)>) -> Result<Change> {
     })))
 }
 
-/// The plan of what a caller gave, and whether it can be run once only.
+/// The plan of what a caller gave, and whether it can be run once only; `held` reads a stream into memory,
+/// from where it can be read again.
 pub fn rows(
     query: Option<&NativeQuery>,
     stream: Option<&Bound<'_, PyAny>>,
+    held: bool,
 ) -> PyResult<Option<(LogicalPlan, bool)>> {
     if let Some(query) = query {
         return Ok(Some((query.logical().clone(), false)));
@@ -291,11 +294,20 @@ pub fn rows(
         return Ok(None);
     };
     let reader = ArrowArrayStreamReader::from_pyarrow_bound(stream)?;
-    let table = StreamTable::new("data".to_owned(), Box::new(reader));
-    let plan = LogicalPlanBuilder::scan("data", provider_as_source(Arc::new(table)), None)
+    let table: Arc<dyn TableProvider> = if held {
+        let schema = reader.schema();
+        let batches = stream
+            .py()
+            .detach(|| reader.collect::<std::result::Result<Vec<_>, _>>())
+            .map_err(NativeError::from)?;
+        Arc::new(memory_table(schema, batches, 1).map_err(NativeError::from)?)
+    } else {
+        Arc::new(StreamTable::new("data".to_owned(), Box::new(reader)))
+    };
+    let plan = LogicalPlanBuilder::scan("data", provider_as_source(table), None)
         .and_then(LogicalPlanBuilder::build)
         .map_err(NativeError::from)?;
-    Ok(Some((plan, true)))
+    Ok(Some((plan, !held)))
 }
 
 /// What became of a commit, as Python sees it.

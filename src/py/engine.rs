@@ -262,7 +262,10 @@ impl NativeEngine {
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyDict>> {
         self.0.check()?;
-        let (change, writer) = commits::change(spec, commits::rows(query, stream)?)?;
+        let held = spec
+            .getattr_opt("replace_partitions")?
+            .is_some_and(|asked| asked.is_truthy().unwrap_or_default());
+        let (change, writer) = commits::change(spec, commits::rows(query, stream, held)?)?;
         let commit = commit.build(&change)?;
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);

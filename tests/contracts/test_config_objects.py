@@ -118,6 +118,7 @@ OTHER = {
         "schema_mode": "merge",
         "partition_by": ["a"],
         "replace_where": "a > 1",
+        "replace_partitions": True,
         "target_file_size": 1,
         "truncate_timestamps": True,
         "writer_properties": fusiondelta.WriterProperties(compression="snappy"),

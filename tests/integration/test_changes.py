@@ -291,3 +291,58 @@ def test_two_who_make_one_table(tmp_path, engine):
         expected |= {(1, "a"), (2, "b"), (3, "c")}
     assert set(rows(engine, uri)) == expected
     assert litter(uri) == []
+
+
+def test_replaced_partitions(engine, tmp_path):
+    uri = tmp_path / "p"
+    first = pa.table({"p": ["a", "a", "b", None], "v": [1, 2, 3, 4]})
+    engine.write_delta(uri, first, partition_by="p")
+    new = pa.table({"p": ["a", None, "c"], "v": [10, 40, 50]})
+    engine.write_delta(uri, new, mode="overwrite", replace_partitions=True)
+    found = engine.query("SELECT * FROM t ORDER BY v", sources={"t": uri}).to_pylist()
+    assert found == [
+        {"p": "b", "v": 3},
+        {"p": "a", "v": 10},
+        {"p": None, "v": 40},
+        {"p": "c", "v": 50},
+    ]
+    query = engine.query("SELECT 'b' AS p, v + 100 AS v FROM n", sources={"n": new})
+    engine.write_delta(uri, query, mode="overwrite", replace_partitions=True)
+    found = engine.query("SELECT v FROM t WHERE p = 'b' ORDER BY v", sources={"t": uri})
+    assert [row["v"] for row in found.to_pylist()] == [110, 140, 150]
+    assert (
+        engine.write_delta(uri, new.slice(0, 0), mode="overwrite", replace_partitions=True).outcome
+        == "UNCHANGED"
+    )
+    with pytest.raises(ConfigurationError, match="replace_partitions"):
+        engine.write_delta(uri, new, replace_partitions=True)
+    plain = tmp_path / "plain"
+    engine.write_delta(plain, new)
+    with pytest.raises(ConfigurationError, match="no partitions"):
+        engine.write_delta(plain, new, mode="overwrite", replace_partitions=True)
+
+
+def test_progress(engine, tmp_path):
+    told = []
+
+    def slowly():
+        for n in range(12):
+            time.sleep(0.1)
+            yield pa.record_batch({"n": [n]})
+
+    engine.write_delta(
+        tmp_path / "t", slowly(), schema=pa.schema([("n", pa.int64())]), progress=told.append
+    )
+    assert len(told) >= 3
+    assert [one.done for one in told] == [False] * (len(told) - 1) + [True]
+    assert told[-1].bytes_written > 0
+    assert told[-1].requests > 0
+    assert [one.seconds for one in told] == sorted(one.seconds for one in told)
+
+    def broken(_):
+        raise RuntimeError("of the callback")
+
+    with pytest.raises(RuntimeError, match="of the callback"):
+        engine.write_delta(tmp_path / "t", pa.table({"n": [1]}), progress=broken)
+    found = engine.query("SELECT count(*) AS n FROM t", sources={"t": tmp_path / "t"})
+    assert found.to_pylist() == [{"n": 13}], "the change itself was made"

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from fusiondelta import FusionDeltaEngine, StorageProfile, WriteSafetyError
+from fusiondelta import (
+    FusionDeltaEngine,
+    StorageProfile,
+    UnsafeWritersWarning,
+    WriteSafetyError,
+)
 from tests.harness.faults import Rule
 from tests.harness.proxy import FaultProxy
 from tests.stores import kinds
@@ -82,3 +87,17 @@ class _ForgetfulProxy(FaultProxy):
 def test_local_files_need_no_declaration(tmp_path):
     with FusionDeltaEngine(storage=StorageProfile.local()) as engine:
         assert engine.write_delta(tmp_path / "t", ROW).write_safety == "atomic_create"
+
+
+@s3
+def test_a_table_with_commits_of_a_lock_is_warned_of(store):
+    with FusionDeltaEngine(storage=store.profile()) as engine:
+        engine.write_delta(store.uri("t"), ROW)
+        store.raw_put("t/_delta_log/.tmp/00000000000000000000.json.x", b"{}")
+        other = FusionDeltaEngine(storage=store.profile())
+        with other, pytest.warns(UnsafeWritersWarning, match="S3DynamoDBLogStore"):
+            other.write_delta(store.uri("t"), ROW)
+        # The first has looked before, and does not ask again.
+        before = engine.debug.io().requests["list"]
+        engine.write_delta(store.uri("t"), ROW)
+        assert engine.debug.io().requests["list"] - before <= 3

@@ -2,12 +2,13 @@
 
 from fusiondelta.storage._prefixes import by_prefix, native_storage, profile_for
 from fusiondelta.storage._probe import ProbeCheck, ProbeReport, probe
-from fusiondelta.storage._safety import SafetyGate
+from fusiondelta.storage._safety import SafetyGate, UnsafeWritersWarning
 
 __all__ = [
     "ProbeCheck",
     "ProbeReport",
     "SafetyGate",
+    "UnsafeWritersWarning",
     "by_prefix",
     "native_storage",
     "probe",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import warnings
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 PROBE_PREFIX = "_fusiondelta_probe_"
 
 
+class UnsafeWritersWarning(UserWarning):
+    """Others commit to the table in a way that ours does not exclude."""
+
+
 class SafetyGate:
     """What has been found safe, by bucket and profile.
 
@@ -29,6 +34,7 @@ class SafetyGate:
         self._native = native
         self._lock = threading.Lock()
         self._verified: set[tuple[str, StorageProfile]] = set()
+        self._looked_at: set[str] = set()
 
     def require(
         self, uri: str, profile: StorageProfile, io: NativeIo, timeout: float | None
@@ -50,6 +56,8 @@ class SafetyGate:
         if profile.kind != "s3":
             return "atomic_create"
         declared = profile.write_safety
+        if declared in ("conditional_put", "single_writer_unsafe"):
+            self._look_for_locks(uri, io, timeout)
         if declared == "single_writer_unsafe":
             return declared
         if declared is None:
@@ -64,6 +72,21 @@ class SafetyGate:
             return declared
         self._verify(uri, profile, io, timeout)
         return declared
+
+    def _look_for_locks(self, uri: str, io: NativeIo, timeout: float | None) -> None:
+        """Warn, once for each table, where others commit to it through a lock."""
+        with self._lock:
+            if uri in self._looked_at:
+                return
+            self._looked_at.add(uri)
+        if self._native.objects(uri, io).list("_delta_log/.tmp", 1, timeout):
+            warnings.warn(
+                f"{uri} has commits of Spark's S3DynamoDBLogStore (_delta_log/.tmp), whose writers "
+                "agree through DynamoDB and honour no conditional put: beside them commits get "
+                'lost. Where they still write, use write_safety="aws_s3_locked"',
+                UnsafeWritersWarning,
+                stacklevel=6,
+            )
 
     def _verify(
         self, uri: str, profile: StorageProfile, io: NativeIo, timeout: float | None

@@ -5,6 +5,7 @@ from fusiondelta.writes._ingest import WriteInput, WriteSource, as_input
 from fusiondelta.writes._look import SchemaPlan, TableCapabilities
 from fusiondelta.writes._merge import TableMerge
 from fusiondelta.writes._operations import TableOperations
+from fusiondelta.writes._progress import WriteProgress
 from fusiondelta.writes._result import CommitAttempt, CommitOutcome, WriteResult
 from fusiondelta.writes._spec import CommitSpec, WriterProperties, WriteSpec
 from fusiondelta.writes._upkeep import Holds, LogCleanup, TableUpkeep
@@ -22,6 +23,7 @@ __all__ = [
     "TableOperations",
     "TableUpkeep",
     "WriteInput",
+    "WriteProgress",
     "WriteResult",
     "WriteSource",
     "WriteSpec",

@@ -25,11 +25,12 @@ from fusiondelta.profiles._sizes import Duration, parse_duration
 from fusiondelta.snapshots import SnapshotKey
 from fusiondelta.sources import Resolution
 from fusiondelta.storage import SafetyGate
+from fusiondelta.writes._progress import Watch, WriteProgress
 from fusiondelta.writes._result import CommitAttempt, WriteResult
 from fusiondelta.writes._spec import CommitSpec
 
 if TYPE_CHECKING:
-    from fusiondelta._native import NativeEngine
+    from fusiondelta._native import NativeEngine, NativeIo
     from fusiondelta.writes._changes import ChangeSpec
     from fusiondelta.writes._ingest import WriteSource
 
@@ -53,6 +54,7 @@ class CommitOptions:
         retry: When a change that lost is made again; the default policy where None.
         timeout: Time for all attempts together.
         metadata: Text by name, kept in the commit.
+        progress: Called while the change is made.
         run_id: Identifier of the run.
     """
 
@@ -60,6 +62,7 @@ class CommitOptions:
     retry: RetryPolicy | None = None
     timeout: Duration | None = None
     metadata: Mapping[str, str] | None = None
+    progress: Callable[[WriteProgress], None] | None = None
     run_id: str
 
 
@@ -120,31 +123,9 @@ class Committer:
         safety = self.safety.require(spec.uri, profile, io, clock.left())
         os.environ.setdefault(_UPLOADS_VARIABLE, str(_UPLOAD_BYTES))
         attempts: list[CommitAttempt] = []
-        try:
-            while True:
-                rows = None if source is None else source.open()
-                read = None if source is None else _own_version(source, spec.uri)
-                try:
-                    found = self.native.commit(
-                        replace(spec, source_version=read),
-                        change,
-                        io,
-                        dict(self.settings),
-                        query=None if rows is None else rows.query,
-                        stream=None if rows is None else rows.stream,
-                        timeout=clock.left(),
-                    )
-                except CommitConflict as error:
-                    attempts.append(_lost(error, clock))
-                    obstacle = clock.obstacle(error, source, read is not None)
-                    if obstacle is not None:
-                        raise _refused(error, obstacle, attempts) from None
-                    clock.wait()
-                    continue
-                break
-        finally:
-            if source is not None:
-                source.close()
+        watch = Watch(options.progress, io)
+        with watch.watching():
+            found = self._attempt(spec, change, source, clock, io, attempts, watch)
         attempts.append(
             CommitAttempt(
                 number=clock.number,
@@ -172,6 +153,42 @@ class Committer:
             operation_metrics=metrics,
             _metrics=found["metrics"],
         )
+
+    def _attempt(
+        self,
+        spec: CommitSpec,
+        change: ChangeSpec,
+        source: WriteSource | None,
+        clock: _Clock,
+        io: NativeIo,
+        attempts: list[CommitAttempt],
+        watch: Watch,
+    ) -> dict[str, Any]:
+        """What the extension says of the attempt that succeeded; those that lost are noted."""
+        try:
+            while True:
+                rows = None if source is None else source.open()
+                read = None if source is None else _own_version(source, spec.uri)
+                try:
+                    return self.native.commit(
+                        replace(spec, source_version=read),
+                        change,
+                        io,
+                        dict(self.settings),
+                        query=None if rows is None else rows.query,
+                        stream=None if rows is None else rows.stream,
+                        timeout=clock.left(),
+                    )
+                except CommitConflict as error:
+                    attempts.append(_lost(error, clock))
+                    obstacle = clock.obstacle(error, source, read is not None)
+                    if obstacle is not None:
+                        raise _refused(error, obstacle, attempts) from None
+                    clock.wait()
+                    watch.attempt = clock.number
+        finally:
+            if source is not None:
+                source.close()
 
     def properties(
         self, uri: str | os.PathLike[str], given: Mapping[str, str] | None

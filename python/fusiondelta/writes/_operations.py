@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fusiondelta._ids import new_id
@@ -23,6 +23,7 @@ from fusiondelta.writes._changes import (
 from fusiondelta.writes._commit import CommitOptions, Committer
 from fusiondelta.writes._ingest import WriteSource
 from fusiondelta.writes._merge import TableMerge, condition
+from fusiondelta.writes._progress import WriteProgress
 from fusiondelta.writes._result import WriteResult
 from fusiondelta.writes._spec import WriterProperties, WriteSpec
 
@@ -41,6 +42,7 @@ class TableOperations:
       whatever was committed without it; what reads the table is read, planned and executed again.
     - ``timeout``: seconds or timedelta for all of it.
     - ``metadata``: text by name, kept in the commit.
+    - ``progress``: called four times a second with a `WriteProgress`, from a thread of its own.
 
     and raises
 
@@ -65,6 +67,7 @@ class TableOperations:
         schema_mode: str | None = None,
         partition_by: str | Sequence[str] | None = None,
         replace_where: str | None = None,
+        replace_partitions: bool = False,
         target_file_size: int | str | None = None,
         allow_truncated_timestamps: bool = False,
         writer_properties: WriterProperties | None = None,
@@ -74,6 +77,7 @@ class TableOperations:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> WriteResult:
         """Write rows to a Delta table; a missing table is made.
 
@@ -90,6 +94,9 @@ class TableOperations:
             partition_by: Partition columns; must be the table's own for an existing one.
             replace_where: With mode ``overwrite``: SQL predicate; only the rows it selects are
                 replaced, and the new rows must all satisfy it.
+            replace_partitions: With mode ``overwrite``: only the partitions that the new rows are
+                in are replaced (Spark's dynamic partition overwrite). A query is run twice for it,
+                Arrow data is held in memory.
             target_file_size: Bytes of a data file, about.
             allow_truncated_timestamps: Whether nanoseconds are cut off timestamps; a Delta table
                 keeps microseconds, and a value that would lose some fails the write without it.
@@ -100,6 +107,7 @@ class TableOperations:
             retry: See there.
             timeout: See there.
             metadata: See there.
+            progress: See there.
 
         Raises:
             SchemaMismatchError: Columns do not fit; names each with both types.
@@ -118,12 +126,13 @@ class TableOperations:
             schema_mode=schema_mode,
             partition_by=partitions,
             replace_where=replace_where,
+            replace_partitions=replace_partitions,
             target_file_size=_bytes("target_file_size", target_file_size),
             truncate_timestamps=allow_truncated_timestamps,
             writer_properties=writer_properties,
             properties=self._committer.properties(uri, properties),
         )
-        options = _options(idempotency_key, retry, timeout, metadata)
+        options = _options(idempotency_key, retry, timeout, metadata, progress)
         return self._committer.commit(uri, spec, options, self._rows(data, schema, retry))
 
     def delete(
@@ -136,6 +145,7 @@ class TableOperations:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> WriteResult:
         """Delete the rows of a table for which an SQL predicate is true, or all of them.
 
@@ -143,7 +153,7 @@ class TableOperations:
         commit. Options and errors: see `TableOperations`.
         """
         spec = DeleteSpec(predicate=predicate, writer_properties=writer_properties)
-        options = _options(idempotency_key, retry, timeout, metadata)
+        options = _options(idempotency_key, retry, timeout, metadata, progress)
         return self._committer.commit(uri, spec, options)
 
     def update(
@@ -157,6 +167,7 @@ class TableOperations:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> WriteResult:
         """Set columns of the rows for which an SQL predicate is true, or of all rows.
 
@@ -169,13 +180,14 @@ class TableOperations:
             retry: See there.
             timeout: See there.
             metadata: See there.
+            progress: See there.
         """
         if not updates:
             raise ConfigurationError("updates sets no column")
         spec = UpdateSpec(
             set=list(updates.items()), predicate=predicate, writer_properties=writer_properties
         )
-        options = _options(idempotency_key, retry, timeout, metadata)
+        options = _options(idempotency_key, retry, timeout, metadata, progress)
         return self._committer.commit(uri, spec, options)
 
     def merge(
@@ -193,6 +205,7 @@ class TableOperations:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> TableMerge:
         """Begin a merge, which `TableMerge.execute` carries out once its clauses are there.
 
@@ -210,8 +223,9 @@ class TableOperations:
             retry: See there.
             timeout: See there.
             metadata: See there.
+            progress: See there.
         """
-        options = _options(idempotency_key, retry, timeout, metadata)
+        options = _options(idempotency_key, retry, timeout, metadata, progress)
         rows = self._rows(source, schema, retry)
 
         def execute(spec: MergeSpec) -> WriteResult:
@@ -239,6 +253,7 @@ class TableOperations:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> WriteResult:
         """Rewrite small files as larger ones, or all files in an order; no row changes.
 
@@ -255,6 +270,7 @@ class TableOperations:
             retry: As of `TableOperations`; the rest too.
             timeout: See there.
             metadata: See there.
+            progress: See there.
         """
         interval = None
         if min_commit_interval is not None:
@@ -268,7 +284,7 @@ class TableOperations:
             max_concurrent_tasks=max_concurrent_tasks,
             writer_properties=writer_properties,
         )
-        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata))
+        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata, progress))
 
     def restore(
         self,
@@ -280,6 +296,7 @@ class TableOperations:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> WriteResult:
         """Make the table what it was at a version, in a new commit.
 
@@ -292,13 +309,14 @@ class TableOperations:
             retry: As of `TableOperations`; the rest too.
             timeout: See there.
             metadata: See there.
+            progress: See there.
         """
         spec = RestoreSpec(
             version=version,
             allow_downgrade=allow_metadata_change,
             ignore_missing_files=ignore_missing_files,
         )
-        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata))
+        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata, progress))
 
     def set_properties(
         self,
@@ -309,6 +327,7 @@ class TableOperations:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> WriteResult:
         """Set table properties; with ``allow_metadata_change=True``.
 
@@ -316,7 +335,7 @@ class TableOperations:
         """
         _meant("set_properties", allow_metadata_change)
         spec = SetPropertiesSpec(properties=dict(properties))
-        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata))
+        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata, progress))
 
     def add_constraint(
         self,
@@ -328,11 +347,12 @@ class TableOperations:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> WriteResult:
         """Add a CHECK constraint; every row that is there must keep it."""
         _meant("add_constraint", allow_metadata_change)
         spec = AddConstraintSpec(name=name, expression=expression)
-        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata))
+        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata, progress))
 
     def drop_constraint(
         self,
@@ -344,11 +364,12 @@ class TableOperations:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> WriteResult:
         """Drop a CHECK constraint."""
         _meant("drop_constraint", allow_metadata_change)
         spec = DropConstraintSpec(name=name, missing_ok=missing_ok)
-        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata))
+        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata, progress))
 
     def _rows(self, data: Any, schema: Any, retry: RetryPolicy | None) -> WriteSource:
         spool = retry is not None and retry.spool
@@ -360,12 +381,14 @@ def _options(
     retry: RetryPolicy | None,
     timeout: Duration | None,
     metadata: Mapping[str, str] | None,
+    progress: Callable[[WriteProgress], None] | None,
 ) -> CommitOptions:
     return CommitOptions(
         idempotency_key=idempotency_key,
         retry=retry,
         timeout=timeout,
         metadata=metadata,
+        progress=progress,
         run_id=new_id(),
     )
 

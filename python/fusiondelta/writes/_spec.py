@@ -39,7 +39,8 @@ class WriterProperties:
     Attributes:
         compression: Codec of all columns; snappy where None.
         compression_level: Level of the codec, where it has levels.
-        max_row_group_rows: Most rows of a row group; 131,072 where None.
+        max_row_group_rows: Most rows of a row group; where None, 262,144 or as many as make 8 MiB
+            encoded.
         data_page_bytes: Bytes of a data page, about.
         dictionary: Whether dictionary encoding is tried; the writer's default (yes) where None.
         statistics: ``none``, ``chunk`` or ``page``; the writer's default (page) where None.
@@ -117,6 +118,7 @@ class WriteSpec:
         schema_mode: None (strict), merge or overwrite.
         partition_by: Partition columns, in order.
         replace_where: Predicate over the table's columns; overwrite replaces the rows it selects.
+        replace_partitions: Whether overwrite replaces just the partitions that the rows are in.
         target_file_size: Bytes of a data file, about; the table's property or 100 MB where None.
         truncate_timestamps: Whether nanoseconds may be cut off timestamps.
         writer_properties: How Parquet files are written.
@@ -129,6 +131,7 @@ class WriteSpec:
     schema_mode: str | None = None
     partition_by: list[str] | None = None
     replace_where: str | None = None
+    replace_partitions: bool = False
     target_file_size: int | None = None
     truncate_timestamps: bool = False
     writer_properties: WriterProperties | None = None
@@ -140,6 +143,13 @@ class WriteSpec:
         if self.replace_where is not None and self.mode != "overwrite":
             raise ConfigurationError(
                 f'replace_where goes with mode="overwrite", not with {self.mode!r}'
+            )
+        if self.replace_partitions and (
+            self.mode != "overwrite" or self.replace_where is not None or self.schema_mode
+        ):
+            raise ConfigurationError(
+                'replace_partitions goes with mode="overwrite", without replace_where and '
+                "schema_mode"
             )
         if self.schema_mode == "overwrite" and self.mode != "overwrite":
             raise ConfigurationError(

@@ -1,5 +1,7 @@
 """Servers for the session, and a fresh bucket for each test.
 
+A plugin, for every folder of tests.
+
 A server that the environment names (see docs/testing.md) is used as it is, else one is started.
 """
 
