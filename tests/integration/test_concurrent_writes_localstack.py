@@ -337,3 +337,22 @@ def test_keys_and_retries_through_the_lock(engine, table):
 def test_a_profile_without_a_region(store):
     with pytest.raises(ConfigurationError, match="region"):
         FusionDeltaEngine(storage=StorageProfile.s3(write_safety="aws_s3_locked", anonymous=True))
+
+
+def test_secrets_of_the_lock_are_nowhere(store, dynalite, locks, caplog):
+    secret = "pLaNtEdSeCrEt-of-the-lock"
+    storage = profile(
+        store,
+        dynalite,
+        locks,
+        dynamodb_endpoint="http://127.0.0.1:1",
+        dynamodb_secret_access_key=secret,
+        dynamodb_session_token=secret,
+    )
+    engine = FusionDeltaEngine(storage=storage)
+    with engine, pytest.raises(FusionDeltaError) as caught:
+        engine.write_delta(store.uri("t"), ROWS)
+    produced = [repr(storage), repr(storage.native("")), repr(engine), repr(caught.value)]
+    produced += [str(caught.value), repr(caught.value.details), caplog.text]
+    assert "no connection" in str(caught.value)
+    assert [text for text in produced if secret in text] == []

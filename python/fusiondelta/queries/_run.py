@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,32 @@ _MAY_FALL_BACK = frozenset(
 )
 
 
+class _Results:
+    """Results that are there, held by nobody here.
+
+    References without callbacks: what Python runs when an object goes swallows a Ctrl-C that
+    arrives just then, as `weakref.WeakSet` does.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: list[weakref.ref[QueryResult]] = []
+        self._most = 64
+
+    def add(self, result: QueryResult) -> None:
+        with self._lock:
+            if len(self._found) >= self._most:
+                self._found = [ref for ref in self._found if ref() is not None]
+                self._most = max(64, 2 * len(self._found))
+            self._found.append(weakref.ref(result))
+
+    def open(self) -> list[QueryResult]:
+        """Those that have not ended."""
+        with self._lock:
+            found = [ref() for ref in self._found]
+        return [result for result in found if result is not None and result.is_open]
+
+
 @dataclass(frozen=True, slots=True)
 class QueryRunner:
     """What queries of an engine are run with.
@@ -64,7 +91,7 @@ class QueryRunner:
     limits: MaterializeLimits
     registered: Callable[[], Mapping[str, Source]]
     by_tenant: bool
-    _results: weakref.WeakSet[QueryResult] = field(default_factory=weakref.WeakSet)
+    _results: _Results = field(default_factory=_Results)
 
     @property
     def dialect(self) -> str:
@@ -252,9 +279,8 @@ class QueryRunner:
 
     def live(self) -> Iterator[SnapshotKey]:
         """Delta tables that results read which are there and have not ended."""
-        for result in list(self._results):
-            if result.is_open:
-                yield from result.snapshots
+        for result in self._results.open():
+            yield from result.snapshots
 
     def _cross(
         self,
