@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import tempfile
+import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -238,15 +243,75 @@ def test_many_writers_lose_no_row(tmp_path, engine):
     assert litter(uri) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder(engine, uri):
-    os.chmod(uri / "_delta_log", 0o555)
+HINDERED = """
+    import os, resource, sys
+    import pyarrow as pa
+    import fusiondelta
+    from fusiondelta import FusionDeltaEngine
+
+    uri, how, warm = sys.argv[1:]
+    engine = FusionDeltaEngine()
+    rows = pa.table({"id": list(range(200_000)), "v": [f"{i * 7919:032x}" for i in range(200_000)]})
+    # Everything is loaded before this process may do less.
+    engine.write_delta(warm, rows.slice(0, 10))
+    engine.merge(warm, rows.slice(0, 2), on=["id"]).when_matched_delete().execute()
+    if how == "full":
+        # What a full disk does to a file, without one: it cannot grow any more.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    elif os.geteuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    for work in (
+        lambda: engine.write_delta(uri, rows),
+        lambda: engine.write_delta(uri, rows, mode="overwrite"),
+        lambda: engine.merge(uri, rows, on=["id"])
+        .when_matched_update_all()
+        .when_not_matched_insert_all()
+        .execute(),
+    ):
+        try:
+            work()
+        except fusiondelta.FusionDeltaError as error:
+            print(type(error).__name__, error.details["outcome"])
+"""
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that anybody may read, which pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="fusiondelta-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("how", ["full", "forbidden"])
+def test_a_disk_that_takes_no_more(engine, open_folder, tmp_path, how):
+    """Each change fails with an error of ours, and the table is as it was."""
+    uri = open_folder / "t"
+    engine.write_delta(uri, ROWS)
+    script = tmp_path / "hindered.py"
+    script.write_text(textwrap.dedent(HINDERED))
+    before = rows(engine, uri)
+    there = sorted(path.name for path in uri.rglob("*"))
+    (tmp_path / "warm").mkdir()
+    if os.geteuid() != 0 and how == "forbidden":
+        for folder in (uri, uri / "_delta_log"):
+            folder.chmod(0o555)
     try:
-        with pytest.raises(fusiondelta.FusionDeltaError):
-            engine.write_delta(uri, MORE)
+        done = subprocess.run(
+            [sys.executable, str(script), str(uri), how, str(tmp_path / "warm" / "t")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     finally:
-        os.chmod(uri / "_delta_log", 0o755)
-    assert len(rows(engine, uri)) == 3
+        for folder in (uri, uri / "_delta_log"):
+            folder.chmod(0o755)
+    said = done.stdout.splitlines()
+    assert len(said) == 3, done.stderr
+    assert {line.split()[1] for line in said} == {"not_committed"}
+    assert rows(engine, uri) == before
+    assert sorted(path.name for path in uri.rglob("*")) == there
 
 
 @pytest.mark.parametrize("name", ["with space", "ünïcode", "per%cent", "per%20cent", "a+b&c"])
