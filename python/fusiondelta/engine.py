@@ -317,8 +317,9 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
     def commit_outcome(self, uri: str | os.PathLike[str], commit_id: str) -> CommitOutcome:
         """What became of a commit, by the id that its `WriteResult` or `CommitOutcomeUnknown` has.
 
-        Reads the whole log, newest first. A commit that was sent and not answered may still arrive
-        while its version is not taken: ask again after the store's longest delay.
+        Reads the log, newest first. ``UNKNOWN`` where it is not there and the log was cleaned, so
+        that it may have been. A commit that was sent and not answered may still arrive while its
+        version is not taken: ask again after the store's longest delay.
 
         Args:
             uri: Location of the table.
@@ -328,9 +329,11 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         profile = self._resolution.profile(os.fspath(uri))
         location = profile.canonicalize_uri(os.fspath(uri))
         version = self._native.commit_version(location, commit_id, self._native.io)
-        if version is None:
-            return CommitOutcome("NOT_COMMITTED", None)
-        return CommitOutcome("COMMITTED", SnapshotKey(location, version))
+        if version is not None:
+            return CommitOutcome("COMMITTED", SnapshotKey(location, version))
+        there = self._native.log_range(location, self._native.io)
+        is_whole = there is None or there[0] == 0
+        return CommitOutcome("NOT_COMMITTED" if is_whole else "UNKNOWN", None)
 
     # storage
 

@@ -122,3 +122,12 @@ def test_commits_do_not_clean_the_log_by_the_way(engine, uri):
     """A table whose entries are all old enough keeps them until it is asked."""
     engine.write_delta(uri, pa.table({"n": [6]}))
     assert commits(uri) == list(range(7))
+
+
+def test_the_outcome_of_a_commit_that_was_cleaned_away(engine, uri):
+    *_, first = engine.open_delta(uri).history()
+    commit_id = first["fusiondelta.commit_id"]
+    assert engine.commit_outcome(uri, commit_id).snapshot.version == 0
+    assert engine.commit_outcome(uri, "made up").status == "NOT_COMMITTED"
+    engine.cleanup_metadata(uri)
+    assert engine.commit_outcome(uri, commit_id).status == "UNKNOWN"

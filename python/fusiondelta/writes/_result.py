@@ -49,7 +49,8 @@ class CommitOutcome:
     """What became of a commit.
 
     Attributes:
-        status: ``COMMITTED`` or ``NOT_COMMITTED``.
+        status: ``COMMITTED``, ``NOT_COMMITTED``, or ``UNKNOWN`` where it is not in the log and the
+            log does not go back to its beginning.
         snapshot: The version it made, where it was committed.
     """
 
