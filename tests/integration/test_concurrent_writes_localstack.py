@@ -356,3 +356,29 @@ def test_secrets_of_the_lock_are_nowhere(store, dynalite, locks, caplog):
     produced += [str(caught.value), repr(caught.value.details), caplog.text]
     assert "no connection" in str(caught.value)
     assert [text for text in produced if secret in text] == []
+
+
+def test_the_command_line(store, dynalite, locks, monkeypatch):
+    from click.testing import CliRunner
+
+    from fusiondelta.cli._commands import cli
+
+    environment = {
+        **store.server.env(),
+        "AWS_S3_LOCKING_PROVIDER": "dynamodb",
+        "DELTA_DYNAMO_TABLE_NAME": locks,
+        "AWS_ENDPOINT_URL_DYNAMODB": dynalite.endpoint,
+        "AWS_ACCESS_KEY_ID_DYNAMODB": dynalite.access_key_id,
+        "AWS_SECRET_ACCESS_KEY_DYNAMODB": dynalite.secret_access_key,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    uri = store.uri("t")
+    missing = CliRunner().invoke(cli, ["lock-table", "check", uri])
+    assert missing.exit_code == 1
+    assert locks in missing.output
+    made = CliRunner().invoke(cli, ["lock-table", "create", uri])
+    assert (made.exit_code, made.exception) == (0, None)
+    assert CliRunner().invoke(cli, ["lock-table", "check", uri]).exit_code == 0
+    with FusionDeltaEngine(storage=StorageProfile.from_env("s3")) as engine:
+        assert engine.write_delta(uri, ROWS).write_safety == "aws_s3_locked"
