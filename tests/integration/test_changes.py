@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from fusiondelta import (
     SqlError,
     UnsupportedTableFeatureError,
 )
+from tests.harness.log_files import litter
 from tests.harness.steps import Steps
 
 pytestmark = pytest.mark.integration
@@ -51,17 +51,6 @@ def uri(engine, tmp_path):
 def rows(engine, uri):
     found = engine.query("SELECT id, v FROM t ORDER BY id", sources={"t": uri}).to_pylist()
     return [(row["id"], row["v"]) for row in found]
-
-
-def litter(uri):
-    """Data files that no commit has added."""
-    added = set()
-    for commit in (uri / "_delta_log").glob("*.json"):
-        for line in commit.read_text().splitlines():
-            action = json.loads(line)
-            if "add" in action:
-                added.add(action["add"]["path"])
-    return [p.name for p in uri.rglob("*.parquet") if p.relative_to(uri).as_posix() not in added]
 
 
 # SQL of people

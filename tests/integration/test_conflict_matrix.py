@@ -22,6 +22,7 @@ import pyarrow as pa
 import pytest
 
 from fusiondelta import CommitConflict, FusionDeltaEngine, RetryPolicy
+from tests.harness.log_files import litter
 from tests.harness.steps import Steps
 
 pytestmark = pytest.mark.integration
@@ -226,7 +227,7 @@ def test_pair(engine, origin, expected, tmp_path, loser, winner, place):
             theirs.model(ours.model(before, "a", "one"), part, "two"),
         }
         assert found in orders, "neither order of the two makes this table"
-    assert litter(uri, engine) == [], "files of what was not committed"
+    assert litter(uri) == [], "files of what was not committed"
 
     key = f"{loser} | {winner}"
     column = f"{level}, {place}"
@@ -236,18 +237,6 @@ def test_pair(engine, origin, expected, tmp_path, loser, winner, place):
     # The one that commits second is the loser; the documentation names the first one first.
     if (level, theirs.family, ours.family) in SPARK_NEVER:
         assert said == "commits"
-
-
-def litter(uri: Path, engine: Any) -> list[str]:
-    """Data files that no commit has added."""
-    added = set()
-    for commit in sorted((uri / "_delta_log").glob("*.json")):
-        for line in commit.read_text().splitlines():
-            action = json.loads(line)
-            if "add" in action:
-                added.add(action["add"]["path"])
-    there = {path.relative_to(uri).as_posix() for path in uri.rglob("*.parquet")}
-    return sorted(there - added)
 
 
 def test_the_table_is_whole(expected):

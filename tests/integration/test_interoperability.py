@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fusiondelta import FusionDeltaEngine
+from tests.harness.log_files import active
 
 pytestmark = pytest.mark.integration
 
@@ -101,14 +102,7 @@ def test_duckdb_reads_the_files(uri):
 
 def test_statistics_are_those_of_the_files(uri):
     """Row counts, nulls, smallest and largest values of the log against the files themselves."""
-    adds = {}
-    for commit in sorted((uri / "_delta_log").glob("*.json")):
-        for line in commit.read_text().splitlines():
-            action = json.loads(line)
-            if "add" in action:
-                adds[action["add"]["path"]] = action["add"]
-            if "remove" in action:
-                adds.pop(action["remove"]["path"], None)
+    adds = active(uri)
     assert len(adds) >= 3
     for path, add in adds.items():
         table = pq.read_table(uri / path, partitioning=None)
