@@ -7,17 +7,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use deltalake::DeltaResult;
 use deltalake::kernel::transaction::{CommitConflictError, TransactionError};
-use deltalake::logstore::{CommitOrBytes, LogStore, LogStoreConfig, LogStoreRef};
-use object_store::ObjectStore;
+use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::entry::{self, Effect, Entry};
+use super::forward::in_front;
 use super::transaction::CommitSpec;
 use crate::error::NativeError;
 
@@ -266,12 +265,7 @@ impl Gate {
     }
 
     async fn entry(&self, version: u64) -> Result<Option<Entry>, TransactionError> {
-        entry::read(self.inner.as_ref(), version)
-            .await
-            .map_err(|e| TransactionError::LogStoreError {
-                msg: e.message.clone(),
-                source: Box::new(e),
-            })
+        Ok(entry::read(self.inner.as_ref(), version).await?)
     }
 }
 
@@ -287,17 +281,7 @@ pub fn names<'a>(paths: impl ExactSizeIterator<Item = &'a String>) -> String {
     }
 }
 
-#[async_trait]
-impl LogStore for Gate {
-    /// delta-rs hands the bytes of a commit to stores of this name, and to others a file it has put.
-    fn name(&self) -> String {
-        self.inner.name()
-    }
-
-    async fn refresh(&self) -> DeltaResult<()> {
-        self.inner.refresh().await
-    }
-
+in_front!(Gate {
     /// What delta-rs compares with, of others' commits.
     ///
     /// It takes an operation without a predicate for one that has read every file, so that an append
@@ -328,17 +312,13 @@ impl LogStore for Gate {
         operation: Uuid,
     ) -> Result<(), TransactionError> {
         let progress = &self.progress;
-        let broken = |error: NativeError| TransactionError::LogStoreError {
-            msg: error.message.clone(),
-            source: Box::new(error),
-        };
         let ours = match &commit {
-            CommitOrBytes::LogBytes(bytes) => Entry::parse(version, bytes).map_err(broken)?,
+            CommitOrBytes::LogBytes(bytes) => Entry::parse(version, bytes)?,
             CommitOrBytes::TmpCommit(_) => Entry::default(),
         };
         if ours.is_empty() {
             progress.state.lock().nothing = true;
-            return Err(broken(crate::runtime::cancelled()));
+            return Err(crate::runtime::cancelled().into());
         }
         progress.step("commit", Some(version)).await;
         self.check(version, &ours).await?;
@@ -346,7 +326,7 @@ impl LogStore for Gate {
             // Together, so that whoever closes the gate either stops this put or waits for it.
             let state = progress.state.lock();
             if state.closed {
-                return Err(broken(crate::runtime::cancelled()));
+                return Err(crate::runtime::cancelled().into());
             }
             progress.phase.send_replace(Phase::Sent);
         }
@@ -389,33 +369,10 @@ impl LogStore for Gate {
         answered
     }
 
-    async fn abort_commit_entry(
-        &self,
-        version: u64,
-        commit: CommitOrBytes,
-        operation: Uuid,
-    ) -> Result<(), TransactionError> {
-        self.inner
-            .abort_commit_entry(version, commit, operation)
-            .await
-    }
-
     async fn get_latest_version(&self, start: u64) -> DeltaResult<u64> {
         self.inner.get_latest_version(start).await
     }
-
-    fn object_store(&self, operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
-        self.inner.object_store(operation)
-    }
-
-    fn root_object_store(&self, operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
-        self.inner.root_object_store(operation)
-    }
-
-    fn config(&self) -> &LogStoreConfig {
-        self.inner.config()
-    }
-}
+});
 
 /// A commit without the actions that begin so.
 fn without(commit: &Bytes, hidden: &[&[u8]]) -> Bytes {

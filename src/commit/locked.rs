@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use deltalake::DeltaResult;
 use deltalake::kernel::transaction::TransactionError;
-use deltalake::logstore::{CommitOrBytes, LogStore, LogStoreConfig, LogStoreRef};
+use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
+use super::forward::in_front;
 use super::gate::Progress;
 use super::lock::{Item, LockTable, exists, in_log};
 use crate::error::{ErrorKind, NativeError, Result};
@@ -132,16 +132,7 @@ impl LockedLog {
     }
 }
 
-#[async_trait]
-impl LogStore for LockedLog {
-    fn name(&self) -> String {
-        self.inner.name()
-    }
-
-    async fn refresh(&self) -> DeltaResult<()> {
-        self.inner.refresh().await
-    }
-
+in_front!(LockedLog {
     async fn read_commit_entry(&self, version: u64) -> DeltaResult<Option<Bytes>> {
         self.inner.read_commit_entry(version).await
     }
@@ -158,25 +149,10 @@ impl LogStore for LockedLog {
                 .write_commit_entry(version, commit, operation)
                 .await;
         };
-        match self.commit(version, bytes).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(TransactionError::VersionAlreadyExists(version)),
-            Err(e) => Err(TransactionError::LogStoreError {
-                msg: e.message.clone(),
-                source: Box::new(e),
-            }),
+        match self.commit(version, bytes).await? {
+            true => Ok(()),
+            false => Err(TransactionError::VersionAlreadyExists(version)),
         }
-    }
-
-    async fn abort_commit_entry(
-        &self,
-        version: u64,
-        commit: CommitOrBytes,
-        operation: Uuid,
-    ) -> Result<(), TransactionError> {
-        self.inner
-            .abort_commit_entry(version, commit, operation)
-            .await
     }
 
     async fn get_latest_version(&self, start: u64) -> DeltaResult<u64> {
@@ -189,16 +165,4 @@ impl LogStore for LockedLog {
             })?;
         self.inner.get_latest_version(start).await
     }
-
-    fn object_store(&self, operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
-        self.inner.object_store(operation)
-    }
-
-    fn root_object_store(&self, operation: Option<Uuid>) -> Arc<dyn ObjectStore> {
-        self.inner.root_object_store(operation)
-    }
-
-    fn config(&self) -> &LogStoreConfig {
-        self.inner.config()
-    }
-}
+});

@@ -213,14 +213,13 @@ where
             .with("outcome", "unknown")
             .with("commit_id", spec.commit_id.clone())),
         Ok(None) => {
+            clean(engine, spec, account).await;
             if is_conflict(&error, "ConcurrentTransaction")
                 && let Some(newest) = open_if_exists(engine, &spec.url, account).await?
                 && let Some(done) = replayed(inner.as_ref(), spec, &newest).await?
             {
-                clean(engine, spec, account).await;
                 return Ok(done);
             }
-            clean(engine, spec, account).await;
             let error = explained(error, inner.as_ref(), &progress, read_version).await;
             Err(error.with("outcome", "not_committed"))
         }

@@ -13,6 +13,7 @@ pub mod feed;
 mod flights;
 pub mod log;
 pub mod node;
+mod partitions;
 pub mod provider;
 mod remote;
 mod tails;

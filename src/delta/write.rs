@@ -1,25 +1,33 @@
 //! Writing: rows from a plan or a stream to a committed version, in Rust from scan to commit.
 
 use std::collections::HashMap;
+use std::future::IntoFuture;
 use std::num::NonZeroU64;
+use std::pin::pin;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType as ArrowType, Schema as ArrowSchema, TimeUnit};
 use datafusion::common::{Column, ScalarValue};
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::prelude::DataFrame;
 use deltalake::DeltaTable;
-use deltalake::kernel::StructType;
+use deltalake::delta_datafusion::planner::DeltaPlanner;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::transaction::CommitProperties;
+use deltalake::kernel::{EagerSnapshot, StructType};
+use deltalake::logstore::LogStoreRef;
 use deltalake::operations::write::{SchemaMode, WriteBuilder};
 use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::protocol::SaveMode;
 use serde_json::{Value, json};
+use tokio::task::{JoinError, JoinSet};
 use url::Url;
 
 use super::cache::Pinned;
+use super::partitions::{self, Budget, Groups, Split};
 use super::types;
+use crate::commit::draft::{Added, Draft, Together};
 use crate::commit::transaction::{Finished, Prepared};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::replay;
@@ -94,7 +102,44 @@ pub async fn write(
         Some(found) if spec.replace_partitions => Some(partitions_of(found, &input, &state).await?),
         _ => None,
     };
-    let table = build(&spec, replaced, prepared, input, state, writer).await?;
+    let columns = partition_columns(&spec, prepared.existing.as_deref());
+    // Rows that have to satisfy a predicate may come with rows of the table that do not.
+    let is_split = !columns.is_empty() && spec.replace_where.is_none();
+    let writing = Writing {
+        snapshot: prepared.snapshot(),
+        configuration: match &prepared.existing {
+            Some(_) => HashMap::new(),
+            None => spec.properties,
+        },
+        store: prepared.store,
+        mode: spec.mode,
+        schema_mode: spec.schema_mode,
+        partition_by: spec.partition_by,
+        target_file_size: spec.target_file_size,
+        replaced: match spec.replace_where {
+            Some(predicate) => Some(Replaced::Where(predicate)),
+            None => replaced.map(Replaced::Partitions),
+        },
+        session: state,
+        writer,
+        properties: prepared.properties,
+    };
+    let table = if is_split {
+        let plan = writing.session.create_physical_plan(&input).await?;
+        let context = writing.session.task_ctx();
+        let budget = Budget::of(&context);
+        // The plan of the query is the one to remember, not those of its parts.
+        let session = SessionStateBuilder::new_from_existing(writing.session)
+            .with_query_planner(DeltaPlanner::new())
+            .build();
+        let writing = Writing { session, ..writing };
+        match partitions::split(plan, &columns, budget, context)? {
+            Some(split) => write_split(writing, split).await?,
+            None => writing.of(input).await?,
+        }
+    } else {
+        writing.of(input).await?
+    };
     Ok(Finished {
         table,
         metrics: Value::Null,
@@ -173,47 +218,140 @@ async fn partitions_of(table: &Pinned, input: &LogicalPlan, state: &SessionState
     Ok(any.unwrap_or_else(|| lit(false)))
 }
 
-async fn build(
-    spec: &WriteSpec,
-    replaced: Option<Expr>,
-    prepared: Prepared,
-    input: LogicalPlan,
-    state: SessionState,
+/// The columns that the table is partitioned by once the rows are written.
+fn partition_columns(spec: &WriteSpec, existing: Option<&Pinned>) -> Vec<String> {
+    match (&spec.partition_by, existing) {
+        (Some(columns), _) => columns.clone(),
+        (None, Some(found)) => found.snapshot.metadata().partition_columns().to_vec(),
+        (None, None) => Vec::new(),
+    }
+}
+
+/// Which rows of the table are replaced.
+#[derive(Clone)]
+enum Replaced {
+    Where(String),
+    Partitions(Expr),
+}
+
+/// One write of delta-rs, but for its rows.
+#[derive(Clone)]
+struct Writing {
+    store: LogStoreRef,
+    snapshot: Option<EagerSnapshot>,
+    mode: Mode,
+    schema_mode: Option<SchemaMode>,
+    partition_by: Option<Vec<String>>,
+    target_file_size: Option<u64>,
+    configuration: HashMap<String, Option<String>>,
+    replaced: Option<Replaced>,
+    session: SessionState,
     writer: WriterProperties,
-) -> Result<DeltaTable, deltalake::DeltaTableError> {
-    let is_new = prepared.existing.is_none();
-    let snapshot = prepared.snapshot();
-    let mut builder = WriteBuilder::new(prepared.store, snapshot)
-        .with_save_mode(match spec.mode {
-            Mode::Append => SaveMode::Append,
-            Mode::Overwrite => SaveMode::Overwrite,
-            Mode::Error => SaveMode::ErrorIfExists,
-            Mode::Ignore => SaveMode::Ignore,
-        })
-        .with_input_plan(input)
-        .with_session_state(Arc::new(state))
-        .with_writer_properties(writer)
-        .with_commit_properties(prepared.properties);
-    if let Some(mode) = spec.schema_mode {
-        builder = builder.with_schema_mode(mode);
+    properties: CommitProperties,
+}
+
+impl Writing {
+    fn of(self, input: LogicalPlan) -> WriteBuilder {
+        let mut builder = WriteBuilder::new(self.store, self.snapshot)
+            .with_save_mode(match self.mode {
+                Mode::Append => SaveMode::Append,
+                Mode::Overwrite => SaveMode::Overwrite,
+                Mode::Error => SaveMode::ErrorIfExists,
+                Mode::Ignore => SaveMode::Ignore,
+            })
+            .with_input_plan(input)
+            .with_session_state(Arc::new(self.session))
+            .with_writer_properties(self.writer)
+            .with_commit_properties(self.properties)
+            .with_configuration(self.configuration);
+        if let Some(mode) = self.schema_mode {
+            builder = builder.with_schema_mode(mode);
+        }
+        if let Some(columns) = self.partition_by {
+            builder = builder.with_partition_columns(columns);
+        }
+        builder = match self.replaced {
+            Some(Replaced::Where(predicate)) => builder.with_replace_where(predicate),
+            Some(Replaced::Partitions(predicate)) => builder.with_replace_where(predicate),
+            None => builder,
+        };
+        if let Some(bytes) = self.target_file_size {
+            builder = builder.with_target_file_size(NonZeroU64::new(bytes));
+        }
+        builder
     }
-    if let Some(columns) = &spec.partition_by {
-        builder = builder.with_partition_columns(columns.iter().cloned());
+}
+
+/// Writes rows to many partitions, a few at a time, in one commit.
+async fn write_split(writing: Writing, split: Split) -> Result<DeltaTable> {
+    let (together, drafts) = Together::new(Arc::clone(&writing.store));
+    let first = Writing {
+        store: together,
+        ..writing.clone()
+    };
+    let mut first = pin!(first.of(split.few).into_future());
+    tokio::select! {
+        biased;
+        // It waits for the drafts before it commits: it has failed.
+        ended = &mut first => return Ok(ended?),
+        added = draft(&writing, split.others) => {
+            drafts.send_replace(Some(added?));
+        }
     }
-    if let Some(predicate) = &spec.replace_where {
-        builder = builder.with_replace_where(predicate.clone());
+    Ok(first.await?)
+}
+
+/// Writes the files of groups of partitions, without a commit.
+async fn draft(writing: &Writing, mut groups: Groups) -> Result<Added> {
+    /// Groups whose files are on their way at once.
+    const AT_ONCE: usize = 2;
+    let mut all = Added::default();
+    let mut running = JoinSet::new();
+    while groups.has_more().await? {
+        let (rows, feed) = groups.plan()?;
+        let store = Draft::new(Arc::clone(&writing.store));
+        let one = Writing {
+            store: Arc::clone(&store) as _,
+            // What is replaced is replaced by the commit.
+            mode: match writing.replaced {
+                Some(_) => Mode::Append,
+                None => writing.mode,
+            },
+            replaced: None,
+            ..writing.clone()
+        };
+        running.spawn(async move {
+            let ended = one.of(rows).await;
+            match (store.take(), ended) {
+                (Some(added), _) => Ok(added),
+                (None, Err(e)) => Err(NativeError::from(e)),
+                (None, Ok(_)) => Ok(Added::default()),
+            }
+        });
+        groups.feed(feed).await?;
+        while running.len() >= AT_ONCE {
+            join(&mut all, running.join_next().await)?;
+        }
     }
-    if let Some(predicate) = replaced {
-        builder = builder.with_replace_where(predicate);
+    while !running.is_empty() {
+        join(&mut all, running.join_next().await)?;
     }
-    if let Some(bytes) = spec.target_file_size {
-        builder = builder.with_target_file_size(NonZeroU64::new(bytes));
+    Ok(all)
+}
+
+fn join(
+    all: &mut Added,
+    ended: Option<std::result::Result<Result<Added>, JoinError>>,
+) -> Result<()> {
+    match ended {
+        Some(Ok(added)) => all.join(added?),
+        Some(Err(e)) => {
+            let message = format!("a task that writes files ended: {e}");
+            return Err(NativeError::new(ErrorKind::Internal, message));
+        }
+        None => {}
     }
-    if is_new && !spec.properties.is_empty() {
-        builder =
-            builder.with_configuration(spec.properties.iter().map(|(k, v)| (k.clone(), v.clone())));
-    }
-    builder.await
+    Ok(())
 }
 
 fn check_partition_columns(spec: &WriteSpec, schema: &ArrowSchema) -> Result<()> {

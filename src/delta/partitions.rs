@@ -1,0 +1,352 @@
+//! Rows by partition, in bounded memory.
+//!
+//! A writer of Parquet holds what it has encoded of a row group, so that writing to many partitions at once
+//! takes memory for each. Rows of the first few partitions pass as they come; those of all others are sorted
+//! by partition, on disk where memory is short, and come a few partitions at a time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{BooleanArray, RecordBatch};
+use datafusion::arrow::compute::{SortOptions, filter_record_batch, not};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::row::{Row, RowConverter, Rows, SortField};
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::common::{HashSet, Result};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, execute_stream_partitioned,
+};
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::error::{ErrorKind, NativeError};
+
+/// Batches that wait between two tasks.
+const AHEAD: usize = 2;
+
+/// How much is written at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Partitions with an open file.
+    pub partitions: usize,
+    /// Bytes of rows after which the partitions that are complete are written out.
+    pub bytes: usize,
+}
+
+impl Budget {
+    /// What fits into a query's memory: an open file takes tens of MiB at most.
+    pub fn of(context: &TaskContext) -> Self {
+        const MIB: usize = 1024 * 1024;
+        match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(limit) => Self {
+                partitions: (limit / (16 * MIB)).clamp(4, 256),
+                bytes: (limit / 8).max(MIB),
+            },
+            MemoryLimit::Infinite | MemoryLimit::Unknown => Self {
+                partitions: 256,
+                bytes: 256 * MIB,
+            },
+        }
+    }
+}
+
+/// Rows in two parts.
+pub struct Split {
+    /// Those of few partitions, in the streams of the plan.
+    pub few: LogicalPlan,
+    /// All others, by partition.
+    pub others: Groups,
+}
+
+/// Runs a plan and splits its rows; `None` where the columns cannot be told apart.
+pub fn split(
+    plan: Arc<dyn ExecutionPlan>,
+    columns: &[String],
+    budget: Budget,
+    context: Arc<TaskContext>,
+) -> Result<Option<Split>> {
+    let schema = plan.schema();
+    let Ok(indices) = columns
+        .iter()
+        .map(|name| schema.index_of(name))
+        .collect::<Result<Vec<_>, _>>()
+    else {
+        return Ok(None);
+    };
+    let Some(order) = LexOrdering::new(indices.iter().map(|&i| {
+        let column = Column::new(schema.field(i).name(), i);
+        PhysicalSortExpr::new(Arc::new(column), SortOptions::default())
+    })) else {
+        return Ok(None);
+    };
+    if Keys::new(&schema, &indices).is_err() {
+        return Ok(None);
+    }
+    let shared = Arc::new(Mutex::new(HashSet::new()));
+    let parts = plan.output_partitioning().partition_count();
+    let (mut few, mut others) = (Vec::with_capacity(parts), Vec::with_capacity(parts));
+    for input in execute_stream_partitioned(plan, Arc::clone(&context))? {
+        let mut passing = RecordBatchReceiverStream::builder(Arc::clone(&schema), AHEAD);
+        let sorted = RecordBatchReceiverStream::builder(Arc::clone(&schema), AHEAD);
+        let route = Route {
+            keys: Keys::new(&schema, &indices)?,
+            open: Open {
+                shared: Arc::clone(&shared),
+                known: HashSet::new(),
+                most: budget.partitions,
+                is_full: false,
+            },
+            passing: passing.tx(),
+            sorted: sorted.tx(),
+        };
+        passing.spawn(route.run(input));
+        few.push(Given::once(passing.build()));
+        others.push(Given::once(sorted.build()));
+    }
+    let few = StreamingTable::try_new(Arc::clone(&schema), few)?;
+    let few = LogicalPlanBuilder::scan("few", provider_as_source(Arc::new(few)), None)?.build()?;
+    let others = StreamingTableExec::try_new(Arc::clone(&schema), others, None, [], false, None)?;
+    let sort = SortExec::new(order.clone(), Arc::new(others)).with_preserve_partitioning(true);
+    let merge = SortPreservingMergeExec::new(order, Arc::new(sort));
+    Ok(Some(Split {
+        few,
+        others: Groups {
+            sorted: merge.execute(0, context)?,
+            keys: Keys::new(&schema, &indices)?,
+            budget,
+            rest: None,
+        },
+    }))
+}
+
+/// The values of partition columns, comparable.
+struct Keys {
+    converter: RowConverter,
+    indices: Vec<usize>,
+}
+
+impl Keys {
+    fn new(schema: &SchemaRef, indices: &[usize]) -> Result<Self> {
+        let fields = indices
+            .iter()
+            .map(|&i| SortField::new(schema.field(i).data_type().clone()))
+            .collect();
+        Ok(Self {
+            converter: RowConverter::new(fields)?,
+            indices: indices.to_vec(),
+        })
+    }
+
+    fn of(&self, batch: &RecordBatch) -> Result<Rows> {
+        let columns: Vec<_> = self
+            .indices
+            .iter()
+            .map(|&i| Arc::clone(batch.column(i)))
+            .collect();
+        Ok(self.converter.convert_columns(&columns)?)
+    }
+}
+
+type Key = Box<[u8]>;
+
+/// The partitions whose rows pass.
+struct Open {
+    shared: Arc<Mutex<HashSet<Key>>>,
+    /// Those that this stream has heard of; all of them once `is_full`.
+    known: HashSet<Key>,
+    most: usize,
+    is_full: bool,
+}
+
+impl Open {
+    fn has(&mut self, key: &[u8]) -> bool {
+        if self.known.contains(key) {
+            return true;
+        }
+        if self.is_full {
+            return false;
+        }
+        let mut shared = self.shared.lock();
+        if shared.len() < self.most {
+            shared.insert(key.into());
+        }
+        self.is_full = shared.len() >= self.most;
+        if self.is_full {
+            self.known.clone_from(&shared);
+        } else {
+            self.known.insert(key.into());
+        }
+        self.known.contains(key)
+    }
+}
+
+/// Sends the rows of one stream the one way or the other.
+struct Route {
+    keys: Keys,
+    open: Open,
+    passing: mpsc::Sender<Result<RecordBatch>>,
+    sorted: mpsc::Sender<Result<RecordBatch>>,
+}
+
+impl Route {
+    async fn run(mut self, mut input: SendableRecordBatchStream) -> Result<()> {
+        while let Some(batch) = input.next().await {
+            let batch = batch?;
+            let mask = self.passes(&batch)?;
+            let (passing, sorted) = match mask.true_count() {
+                all if all == batch.num_rows() => (Some(batch), None),
+                0 => (None, Some(batch)),
+                _ => (
+                    Some(filter_record_batch(&batch, &mask)?),
+                    Some(filter_record_batch(&batch, &not(&mask)?)?),
+                ),
+            };
+            for (part, to) in [(passing, &self.passing), (sorted, &self.sorted)] {
+                if let Some(part) = part
+                    && to.send(Ok(part)).await.is_err()
+                {
+                    // Nobody reads any more: the write has failed elsewhere.
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn passes(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
+        let keys = self.keys.of(batch)?;
+        let mut before: Option<(Row<'_>, bool)> = None;
+        let mask = keys.iter().map(|key| {
+            // Rows of a partition often stand together.
+            let passes = match before {
+                Some((same, passes)) if same == key => passes,
+                _ => self.open.has(key.as_ref()),
+            };
+            before = Some((key, passes));
+            passes
+        });
+        Ok(mask.collect::<Vec<_>>().into())
+    }
+}
+
+/// A stream as the only partition of a table, for one scan.
+struct Given {
+    schema: SchemaRef,
+    stream: Mutex<Option<SendableRecordBatchStream>>,
+}
+
+impl Given {
+    fn once(stream: SendableRecordBatchStream) -> Arc<dyn PartitionStream> {
+        Arc::new(Self {
+            schema: stream.schema(),
+            stream: Mutex::new(Some(stream)),
+        })
+    }
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Given").finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for Given {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        self.stream.lock().take().unwrap_or_else(|| {
+            let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), 1);
+            let message = "rows split by partition are read twice";
+            let error = NativeError::new(ErrorKind::Internal, message);
+            builder.spawn(async move { Err(error.into()) });
+            builder.build()
+        })
+    }
+}
+
+/// Rows sorted by partition, a few whole partitions at a time.
+pub struct Groups {
+    sorted: SendableRecordBatchStream,
+    keys: Keys,
+    budget: Budget,
+    /// What was read of the next group.
+    rest: Option<RecordBatch>,
+}
+
+/// Where the rows of a group go.
+pub type Feed = mpsc::Sender<Result<RecordBatch>>;
+
+impl Groups {
+    /// Whether there is another group.
+    pub async fn has_more(&mut self) -> Result<bool> {
+        while self.rest.is_none() {
+            match self.sorted.next().await {
+                Some(batch) => self.rest = Some(batch?).filter(|batch| batch.num_rows() > 0),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// A plan of rows to be fed to it, and where to.
+    pub fn plan(&self) -> Result<(LogicalPlan, Feed)> {
+        let schema = self.sorted.schema();
+        let builder = RecordBatchReceiverStream::builder(Arc::clone(&schema), AHEAD);
+        let feed = builder.tx();
+        let table = StreamingTable::try_new(schema, vec![Given::once(builder.build())])?;
+        let plan = LogicalPlanBuilder::scan("group", provider_as_source(Arc::new(table)), None)?;
+        Ok((plan.build()?, feed))
+    }
+
+    /// Feeds the next group.
+    pub async fn feed(&mut self, feed: Feed) -> Result<()> {
+        let mut last: Option<Key> = None;
+        let (mut partitions, mut bytes) = (0, 0);
+        while self.has_more().await? {
+            let Some(batch) = self.rest.take() else {
+                break;
+            };
+            let keys = self.keys.of(&batch)?;
+            let size = batch.get_array_memory_size() / batch.num_rows().max(1);
+            let mut end = batch.num_rows();
+            let mut from = 0;
+            for (i, key) in keys.iter().enumerate() {
+                if last.as_deref() == Some(key.as_ref()) {
+                    continue;
+                }
+                bytes += (i - from) * size;
+                from = i;
+                if partitions >= self.budget.partitions || bytes >= self.budget.bytes {
+                    end = i;
+                    break;
+                }
+                partitions += 1;
+                last = Some(key.as_ref().into());
+            }
+            let all = batch.num_rows();
+            if end == all {
+                bytes += (end - from) * size;
+            } else {
+                self.rest = Some(batch.slice(end, all - end));
+            }
+            // Whoever reads says itself why it has stopped.
+            if (end > 0 && feed.send(Ok(batch.slice(0, end))).await.is_err()) || end < all {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
