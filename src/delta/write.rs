@@ -283,6 +283,9 @@ impl Writing {
 }
 
 /// Writes rows to many partitions, a few at a time, in one commit.
+///
+/// Where one part fails the others come to their end before this does: what they have written is removed
+/// then, and nothing must be written after that.
 async fn write_split(writing: Writing, split: Split) -> Result<DeltaTable> {
     let (together, drafts) = Together::new(Arc::clone(&writing.store));
     let first = Writing {
@@ -290,23 +293,39 @@ async fn write_split(writing: Writing, split: Split) -> Result<DeltaTable> {
         ..writing.clone()
     };
     let mut first = pin!(first.of(split.few).into_future());
-    tokio::select! {
+    let mut running = JoinSet::new();
+    let drafted = tokio::select! {
         biased;
         // It waits for the drafts before it commits: it has failed.
-        ended = &mut first => return Ok(ended?),
-        added = draft(&writing, split.others) => {
-            drafts.send_replace(Some(added?));
+        ended = &mut first => Err(ended),
+        added = draft(&writing, split.others, &mut running) => Ok(added),
+    };
+    let ended = match drafted {
+        Ok(Ok(added)) => {
+            drafts.send_replace(Some(added));
+            first.await
         }
-    }
-    Ok(first.await?)
+        Ok(Err(error)) => {
+            drop(drafts);
+            let _ = first.await;
+            while running.join_next().await.is_some() {}
+            return Err(error);
+        }
+        Err(ended) => {
+            while running.join_next().await.is_some() {}
+            ended
+        }
+    };
+    Ok(ended?)
 }
 
+type Drafting = JoinSet<Result<Added>>;
+
 /// Writes the files of groups of partitions, without a commit.
-async fn draft(writing: &Writing, mut groups: Groups) -> Result<Added> {
+async fn draft(writing: &Writing, mut groups: Groups, running: &mut Drafting) -> Result<Added> {
     /// Groups whose files are on their way at once.
     const AT_ONCE: usize = 2;
     let mut all = Added::default();
-    let mut running = JoinSet::new();
     while groups.has_more().await? {
         let (rows, feed) = groups.plan()?;
         let store = Draft::new(Arc::clone(&writing.store));

@@ -65,6 +65,16 @@ with fusiondelta.FusionDeltaEngine(profile) as engine:
     idle = largest()
     if what == "ingest":
         done = engine.write_delta(source, generated(), schema=schema).rows_written
+    elif what == "partitions":
+        many = pa.schema([("p", pa.int64()), *schema])
+
+        def spread():
+            for batch in generated():
+                keys = pa.array([n % 1000 for n in range(rows)], pa.int64())
+                yield pa.record_batch([keys, *batch.columns], schema=many)
+
+        done = engine.write_delta(target, spread(), schema=many, partition_by=["p"])
+        done = done.rows_written
     elif what == "read":
         with engine.query("select * from t", sources={"t": source}) as result:
             done = sum(batch.num_rows for batch in result.reader())
@@ -118,6 +128,14 @@ def test_writing_a_generator(big: tuple[Path, dict[str, int]]) -> None:
 @pytest.mark.parametrize("what", ["read", "copy"])
 def test_streaming(big: tuple[Path, dict[str, int]], what: str) -> None:
     answer = run(what, big[0], big[0].parent / "copy")
+    assert answer["rows"] == ROWS
+    within(answer["peak"], ALLOWED)
+
+
+def test_writing_a_thousand_partitions(tmp_path: Path) -> None:
+    """Rows of all partitions in turn: those that have no open file are sorted on disk."""
+    with tempfile.TemporaryDirectory(prefix="fusiondelta-memory-") as folder:
+        answer = run("partitions", tmp_path, Path(folder) / "many")
     assert answer["rows"] == ROWS
     within(answer["peak"], ALLOWED)
 
