@@ -14,7 +14,7 @@ use datafusion::arrow::row::{Row, RowConverter, Rows, SortField};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::{HashSet, Result};
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::expressions::Column;
@@ -38,10 +38,12 @@ const AHEAD: usize = 2;
 /// How much is written at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Partitions with an open file.
+    /// Partitions with an open file; half as many in each of two groups on their way.
     pub partitions: usize,
     /// Bytes of rows after which the partitions that are complete are written out.
     pub bytes: usize,
+    /// Bytes of the limit that open files take, which sorting must leave.
+    files: usize,
 }
 
 impl Budget {
@@ -50,12 +52,14 @@ impl Budget {
         const MIB: usize = 1024 * 1024;
         match context.memory_pool().memory_limit() {
             MemoryLimit::Finite(limit) => Self {
-                partitions: (limit / (16 * MIB)).clamp(4, 256),
-                bytes: (limit / 8).max(MIB),
+                partitions: (limit / (32 * MIB)).clamp(4, 256),
+                bytes: (limit / 16).max(MIB),
+                files: limit / 2,
             },
             MemoryLimit::Infinite | MemoryLimit::Unknown => Self {
                 partitions: 256,
                 bytes: 256 * MIB,
+                files: 0,
             },
         }
     }
@@ -93,6 +97,9 @@ pub fn split(
     if Keys::new(&schema, &indices).is_err() {
         return Ok(None);
     }
+    let files = MemoryConsumer::new("open files").register(context.memory_pool());
+    // Where others have taken the memory, sorting makes do with what there is.
+    let _ = files.try_grow(budget.files);
     let shared = Arc::new(Mutex::new(HashSet::new()));
     let parts = plan.output_partitioning().partition_count();
     let (mut few, mut others) = (Vec::with_capacity(parts), Vec::with_capacity(parts));
@@ -126,6 +133,7 @@ pub fn split(
             keys: Keys::new(&schema, &indices)?,
             budget,
             rest: None,
+            _files: files,
         },
     }))
 }
@@ -284,6 +292,7 @@ pub struct Groups {
     budget: Budget,
     /// What was read of the next group.
     rest: Option<RecordBatch>,
+    _files: MemoryReservation,
 }
 
 /// Where the rows of a group go.
@@ -329,7 +338,7 @@ impl Groups {
                 }
                 bytes += (i - from) * size;
                 from = i;
-                if partitions >= self.budget.partitions || bytes >= self.budget.bytes {
+                if partitions >= self.budget.partitions / 2 || bytes >= self.budget.bytes {
                     end = i;
                     break;
                 }
