@@ -1,4 +1,4 @@
-"""Writes of more partitions than have files open at once: sorted, written in parts, committed once."""
+"""Writes of more partitions than have files open at once: sorted, in parts, committed once."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ def test_a_failure_leaves_nothing(
     uri = str(tmp_path / "t")
     engine.write_delta(uri, rows(), partition_by=["p", "q"])
     engine.add_constraint(uri, "low", f"n <> {ROWS + at}", allow_metadata_change=True)
-    before = {path for path in Path(uri).rglob("*.parquet")}
+    before = set(Path(uri).rglob("*.parquet"))
     with pytest.raises(fusiondelta.FusionDeltaError) as caught:
         engine.write_delta(uri, rows(ROWS))
     assert "low" in str(caught.value) or f"{ROWS + at}" in str(caught.value)
     assert found(engine, uri).equals(rows())
-    assert {path for path in Path(uri).rglob("*.parquet")} == before
+    assert set(Path(uri).rglob("*.parquet")) == before
 
 
 def test_a_stream_that_fails(engine: fusiondelta.FusionDeltaEngine, tmp_path: Path) -> None:
