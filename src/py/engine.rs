@@ -7,6 +7,7 @@ use std::time::Duration;
 use datafusion::prelude::SessionContext;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use url::Url;
 
 use super::capsules;
 use super::commits::{self, PyCommitSpec};
@@ -300,13 +301,9 @@ impl NativeEngine {
         commit_id: String,
         io: &NativeIo,
     ) -> PyResult<Option<u64>> {
-        self.0.check()?;
-        let url = url(uri)?;
-        let engine = Arc::clone(&self.0);
-        let account = Arc::clone(&io.0);
-        let blame = Arc::clone(&account);
-        let asking = async move { transaction::outcome(&engine, &url, &commit_id, &account).await };
-        Ok(runtime::run(py, None, blamed(blame, asking))?)
+        self.about(py, uri, io, |engine, url, account| async move {
+            transaction::outcome(&engine, &url, &commit_id, &account).await
+        })
     }
 
     /// Checks the table of locks that commits to a location go through, or makes it first.
@@ -338,12 +335,9 @@ impl NativeEngine {
         start: u64,
         end: Option<u64>,
     ) -> PyResult<NativeTable> {
-        self.0.check()?;
-        let url = url(uri)?;
-        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
-        let blame = Arc::clone(&account);
-        let opening = async move { feed::changes(&engine, &url, start, end, &account).await };
-        let provider = runtime::run(py, None, blamed(blame, opening))?;
+        let provider = self.about(py, uri, io, |engine, url, account| async move {
+            feed::changes(&engine, &url, start, end, &account).await
+        })?;
         Ok(NativeTable { provider })
     }
 
@@ -355,22 +349,16 @@ impl NativeEngine {
         uri: &str,
         io: &NativeIo,
     ) -> PyResult<(u64, Option<String>, Option<String>)> {
-        self.0.check()?;
-        let url = url(uri)?;
-        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
-        let blame = Arc::clone(&account);
-        let looking = async move { features::write_obstacles(&engine, &url, &account).await };
-        Ok(runtime::run(py, None, blamed(blame, looking))?)
+        self.about(py, uri, io, |engine, url, account| async move {
+            features::write_obstacles(&engine, &url, &account).await
+        })
     }
 
     /// Writes a checkpoint of the newest version, and gives that version.
     fn checkpoint(&self, py: Python<'_>, uri: &str, io: &NativeIo) -> PyResult<u64> {
-        self.0.check()?;
-        let url = url(uri)?;
-        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
-        let blame = Arc::clone(&account);
-        let writing = async move { upkeep::checkpoint(&engine, &url, &account).await };
-        Ok(runtime::run(py, None, blamed(blame, writing))?)
+        self.about(py, uri, io, |engine, url, account| async move {
+            upkeep::checkpoint(&engine, &url, &account).await
+        })
     }
 
     /// Removes entries of the log that no version from `from` on needs; their names, and the oldest
@@ -385,28 +373,22 @@ impl NativeEngine {
         since_ms: i64,
         dry_run: bool,
     ) -> PyResult<(Vec<String>, Option<u64>)> {
-        self.0.check()?;
-        let url = url(uri)?;
         let keep = Keep {
             from: from_version,
             since_ms,
             dry_run,
         };
-        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
-        let blame = Arc::clone(&account);
-        let cleaning = async move { upkeep::clean(&engine, &url, keep, &account).await };
-        let cleaned = runtime::run(py, None, blamed(blame, cleaning))?;
+        let cleaned = self.about(py, uri, io, |engine, url, account| async move {
+            upkeep::clean(&engine, &url, keep, &account).await
+        })?;
         Ok((cleaned.removed, cleaned.oldest))
     }
 
     /// Versions whose log and data files are all there.
     fn readable_versions(&self, py: Python<'_>, uri: &str, io: &NativeIo) -> PyResult<Vec<u64>> {
-        self.0.check()?;
-        let url = url(uri)?;
-        let (engine, account) = (Arc::clone(&self.0), Arc::clone(&io.0));
-        let blame = Arc::clone(&account);
-        let looking = async move { upkeep::readable_versions(&engine, &url, &account).await };
-        Ok(runtime::run(py, None, blamed(blame, looking))?)
+        self.about(py, uri, io, |engine, url, account| async move {
+            upkeep::readable_versions(&engine, &url, &account).await
+        })
     }
 
     /// State of the snapshot cache: entries (uri, version, bytes) and counters.
@@ -446,6 +428,26 @@ impl NativeEngine {
         self.0.closing.cancel();
         self.0.slots.close();
         self.0.snapshots.clear();
+    }
+}
+
+impl NativeEngine {
+    /// Does something about a table, while other threads run Python; its errors name the table and the
+    /// last request.
+    fn about<T, F>(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        io: &NativeIo,
+        ask: impl FnOnce(Arc<Engine>, Url, Arc<IoAccount>) -> F,
+    ) -> PyResult<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.0.check()?;
+        let asking = ask(Arc::clone(&self.0), url(uri)?, Arc::clone(&io.0));
+        Ok(runtime::run(py, None, blamed(Arc::clone(&io.0), asking))?)
     }
 }
 

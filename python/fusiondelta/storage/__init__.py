@@ -1,6 +1,6 @@
 """Storage profiles made real: which serves what, what it allows, whether commits are safe."""
 
-from fusiondelta.storage._prefixes import by_prefix, native_storage, profile_for
+from fusiondelta.storage._prefixes import by_prefix, covers, native_storage, profile_for
 from fusiondelta.storage._probe import ProbeCheck, ProbeReport, probe
 from fusiondelta.storage._safety import SafetyGate, UnsafeWritersWarning
 
@@ -10,6 +10,7 @@ __all__ = [
     "SafetyGate",
     "UnsafeWritersWarning",
     "by_prefix",
+    "covers",
     "native_storage",
     "probe",
     "profile_for",

@@ -49,6 +49,11 @@ def native_storage(profiles: Mapping[str, StorageProfile]) -> list[NativeStorage
     return rendered
 
 
+def covers(prefix: str, location: str) -> bool:
+    """Whether a location is at or below a prefix, both canonical, by whole names."""
+    return f"{location}/".startswith(f"{prefix.rstrip('/')}/")
+
+
 def profile_for(
     storage: Mapping[str, StorageProfile], uri: str | os.PathLike[str]
 ) -> StorageProfile:
@@ -77,7 +82,7 @@ def profile_for(
             spelt = profile.canonicalize_uri(uri)
         except ConfigurationError:  # of another account or endpoint
             continue
-        if f"{spelt}/".startswith(f"{root}/"):
+        if covers(root, spelt):
             found.append((root.count("/"), profile))
     if found:
         depth = max(depth for depth, _ in found)

@@ -24,7 +24,7 @@ from fusiondelta.profiles import RetryPolicy, TablePolicy
 from fusiondelta.profiles._sizes import Duration, parse_duration
 from fusiondelta.snapshots import SnapshotKey
 from fusiondelta.sources import Resolution
-from fusiondelta.storage import SafetyGate
+from fusiondelta.storage import SafetyGate, covers
 from fusiondelta.writes._progress import Watch, WriteProgress
 from fusiondelta.writes._result import CommitAttempt, WriteResult
 from fusiondelta.writes._spec import CommitSpec
@@ -215,7 +215,7 @@ def policy_for(policies: Mapping[str, TablePolicy], location: str) -> TablePolic
     found = [
         (len(prefix), policy)
         for prefix, policy in policies.items()
-        if not prefix or f"{location}/".startswith(f"{prefix.rstrip('/')}/")
+        if not prefix or covers(prefix, location)
     ]
     return max(found, key=lambda one: one[0])[1] if found else None
 
