@@ -52,7 +52,7 @@ impl Budget {
         const MIB: usize = 1024 * 1024;
         match context.memory_pool().memory_limit() {
             MemoryLimit::Finite(limit) => Self {
-                partitions: (limit / (32 * MIB)).clamp(4, 256),
+                partitions: (limit / (64 * MIB)).clamp(4, 256),
                 bytes: (limit / 16).max(MIB),
                 files: limit / 2,
             },

@@ -25,7 +25,7 @@ MIB = 2**20
 LIMIT = 256 * MIB
 ALLOWED = LIMIT + 300 * MIB
 #: Encoders of several open files, with a dictionary for each column, beside the sort.
-PARTITIONED = LIMIT + 400 * MIB
+PARTITIONED = LIMIT + 450 * MIB
 #: A sort works in memory up to its limit and spills the rest; a small one makes it spill often.
 SORT_LIMIT = 64 * MIB
 SORT_ALLOWED = SORT_LIMIT + 300 * MIB
