@@ -14,8 +14,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::entry::{Effect, Entry};
 use super::forward::in_front;
-use crate::error::{ErrorKind, NativeError};
+use crate::error::{ErrorKind, NativeError, Result};
 
 /// The log store of an operation that writes files and commits nothing.
 pub struct Draft {
@@ -32,8 +33,9 @@ impl Draft {
     }
 
     /// The files the operation has added, once it has tried to commit them.
-    pub fn take(&self) -> Option<Added> {
-        self.kept.lock().take().map(|commit| Added::of(&commit))
+    pub fn take(&self) -> Option<Result<Added>> {
+        let commit = self.kept.lock().take()?;
+        Some(Added::of(&commit))
     }
 }
 
@@ -63,66 +65,59 @@ in_front!(Draft {
 /// Files that drafts have added.
 #[derive(Clone, Debug, Default)]
 pub struct Added {
-    /// `add` actions, a line each.
-    lines: Vec<u8>,
-    files: u64,
-    rows: u64,
+    /// Their `add` actions.
+    lines: Vec<Bytes>,
+    effect: Effect,
 }
 
 impl Added {
-    fn of(commit: &[u8]) -> Self {
-        let mut added = Self::default();
-        for line in commit.split(|byte| *byte == b'\n') {
-            if line.starts_with(b"{\"add\"") {
-                added.lines.extend_from_slice(line);
-                added.lines.push(b'\n');
-                added.files += 1;
-            } else if line.starts_with(b"{\"commitInfo\"") {
-                let info: Value = serde_json::from_slice(line).unwrap_or_default();
-                let rows = &info["commitInfo"]["operationMetrics"][ROWS];
-                added.rows += rows.as_u64().unwrap_or_default();
-            }
-        }
-        added
+    fn of(commit: &Bytes) -> Result<Self> {
+        let lines: Vec<_> = lines(commit)
+            .filter(|line| line.starts_with(b"{\"add\""))
+            .map(|line| commit.slice_ref(line))
+            .collect();
+        // Nothing but the files counts: what else the draft would do is done once, by the commit.
+        let effect = Entry::parse(0, &lines.join(&b'\n').into())?.effect;
+        Ok(Self { lines, effect })
     }
 
     pub fn join(&mut self, other: Self) {
         self.lines.extend(other.lines);
-        self.files += other.files;
-        self.rows += other.rows;
+        self.effect.add(other.effect);
     }
 
     /// A commit with these files too.
-    fn put_into(&self, commit: &[u8]) -> Result<Bytes, TransactionError> {
+    fn put_into(&self, commit: &Bytes) -> Result<Bytes, TransactionError> {
         let broken = |json_err| TransactionError::SerializeLogJson { json_err };
-        let mut out = Vec::with_capacity(commit.len() + self.lines.len() + 64);
-        for line in commit.split(|byte| *byte == b'\n') {
-            if line.starts_with(b"{\"commitInfo\"") {
-                let mut info: Value = serde_json::from_slice(line).map_err(broken)?;
-                let metrics = &mut info["commitInfo"]["operationMetrics"];
-                for (name, more) in [(FILES, self.files), (ROWS, self.rows)] {
-                    if let Some(count) = metrics[name].as_u64() {
-                        metrics[name] = Value::from(count + more);
-                    }
-                }
-                out.extend(serde_json::to_vec(&info).map_err(broken)?);
-            } else {
-                out.extend_from_slice(line);
+        let mut all = Vec::new();
+        for line in lines(commit) {
+            if !line.starts_with(b"{\"commitInfo\"") {
+                all.push(commit.slice_ref(line));
+                continue;
             }
-            out.push(b'\n');
+            let mut info: Value = serde_json::from_slice(line).map_err(broken)?;
+            let metrics = &mut info["commitInfo"]["operationMetrics"];
+            // By the names that delta-rs gives them.
+            let more = [
+                ("num_added_files", self.effect.files_added),
+                ("num_added_rows", self.effect.rows),
+            ];
+            for (name, more) in more {
+                if let Some(count) = metrics[name].as_u64() {
+                    metrics[name] = Value::from(count + more);
+                }
+            }
+            all.push(serde_json::to_vec(&info).map_err(broken)?.into());
         }
-        if commit.last() == Some(&b'\n') {
-            out.pop();
-        }
-        out.extend_from_slice(&self.lines);
-        out.pop_if(|byte| *byte == b'\n');
-        Ok(out.into())
+        all.extend_from_slice(&self.lines);
+        Ok(all.join(&b'\n').into())
     }
 }
 
-/// Metrics of a write, by the names that delta-rs gives them.
-const FILES: &str = "num_added_files";
-const ROWS: &str = "num_added_rows";
+fn lines(commit: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let all = commit.split(|byte| *byte == b'\n');
+    all.filter(|line| !line.is_empty())
+}
 
 /// What `Together` waits for: the files of all drafts.
 pub type Drafts = watch::Sender<Option<Added>>;
@@ -165,12 +160,8 @@ in_front!(Together {
     ) -> Result<(), TransactionError> {
         let added = self.added().await?;
         let commit = match commit {
-            CommitOrBytes::LogBytes(bytes) if added.files > 0 => {
+            CommitOrBytes::LogBytes(bytes) if !added.lines.is_empty() => {
                 CommitOrBytes::LogBytes(added.put_into(&bytes)?)
-            }
-            CommitOrBytes::TmpCommit(_) if added.files > 0 => {
-                let message = "the log store of the table takes no commits as bytes";
-                return Err(NativeError::new(ErrorKind::Internal, message).into());
             }
             as_it_is => as_it_is,
         };

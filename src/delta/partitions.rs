@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{SortOptions, filter_record_batch, not};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::row::{Row, RowConverter, Rows, SortField};
 use datafusion::catalog::streaming::StreamingTable;
-use datafusion::common::{HashSet, Result};
+use datafusion::common::{HashSet, Result, internal_datafusion_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -28,7 +28,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::error::{ErrorKind, NativeError};
 
@@ -38,7 +38,7 @@ const AHEAD: usize = 2;
 /// How much is written at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Partitions with an open file; half as many in each of two groups on their way.
+    /// Partitions with an open file, in all groups on their way.
     pub partitions: usize,
     /// Bytes of rows after which the partitions that are complete are written out.
     pub bytes: usize,
@@ -65,6 +65,9 @@ impl Budget {
     }
 }
 
+/// Groups whose files are on their way at once.
+pub const GROUPS: usize = 2;
+
 /// Rows in two parts.
 pub struct Split {
     /// Those of few partitions, in the streams of the plan.
@@ -73,34 +76,39 @@ pub struct Split {
     pub others: Groups,
 }
 
-/// Runs a plan and splits its rows; `None` where the columns cannot be told apart.
+/// Whether rows of a schema can be told apart by these columns.
+pub fn can_split(schema: &Schema, columns: &[String]) -> bool {
+    let fields: Option<Vec<_>> = columns
+        .iter()
+        .map(|name| schema.field_with_name(name).ok())
+        .map(|field| Some(SortField::new(field?.data_type().clone())))
+        .collect();
+    fields.is_some_and(|fields| !fields.is_empty() && RowConverter::supports_fields(&fields))
+}
+
+/// Runs a plan and splits its rows by columns that can tell them apart.
 pub fn split(
     plan: Arc<dyn ExecutionPlan>,
     columns: &[String],
     budget: Budget,
     context: Arc<TaskContext>,
-) -> Result<Option<Split>> {
+) -> Result<Split> {
     let schema = plan.schema();
-    let Ok(indices) = columns
+    let indices = columns
         .iter()
         .map(|name| schema.index_of(name))
-        .collect::<Result<Vec<_>, _>>()
-    else {
-        return Ok(None);
-    };
-    let Some(order) = LexOrdering::new(indices.iter().map(|&i| {
+        .collect::<Result<Vec<_>, _>>()?;
+    let order = LexOrdering::new(indices.iter().map(|&i| {
         let column = Column::new(schema.field(i).name(), i);
         PhysicalSortExpr::new(Arc::new(column), SortOptions::default())
-    })) else {
-        return Ok(None);
-    };
-    if Keys::new(&schema, &indices).is_err() {
-        return Ok(None);
-    }
-    let files = MemoryConsumer::new("open files").register(context.memory_pool());
-    // Where others have taken the memory, sorting makes do with what there is.
-    let _ = files.try_grow(budget.files);
-    let shared = Arc::new(Mutex::new(HashSet::new()));
+    }))
+    .ok_or_else(|| internal_datafusion_err!("rows are split by no column"))?;
+    let has_others = watch::Sender::new(false);
+    let groups_have = has_others.subscribe();
+    let shared = Arc::new(Shared {
+        open: Mutex::default(),
+        has_others,
+    });
     let parts = plan.output_partitioning().partition_count();
     let (mut few, mut others) = (Vec::with_capacity(parts), Vec::with_capacity(parts));
     for input in execute_stream_partitioned(plan, Arc::clone(&context))? {
@@ -126,16 +134,19 @@ pub fn split(
     let others = StreamingTableExec::try_new(Arc::clone(&schema), others, None, [], false, None)?;
     let sort = SortExec::new(order.clone(), Arc::new(others)).with_preserve_partitioning(true);
     let merge = SortPreservingMergeExec::new(order, Arc::new(sort));
-    Ok(Some(Split {
+    Ok(Split {
         few,
         others: Groups {
-            sorted: merge.execute(0, context)?,
             keys: Keys::new(&schema, &indices)?,
+            schema,
+            has_others: groups_have,
+            merge: Arc::new(merge),
+            context,
+            sorting: None,
             budget,
             rest: None,
-            _files: files,
         },
-    }))
+    })
 }
 
 /// The values of partition columns, comparable.
@@ -168,9 +179,17 @@ impl Keys {
 
 type Key = Box<[u8]>;
 
-/// The partitions whose rows pass.
+/// What the streams of a plan have in common.
+struct Shared {
+    /// The partitions whose rows pass.
+    open: Mutex<HashSet<Key>>,
+    /// Whether there are rows of others.
+    has_others: watch::Sender<bool>,
+}
+
+/// The partitions whose rows pass, as one stream knows them.
 struct Open {
-    shared: Arc<Mutex<HashSet<Key>>>,
+    shared: Arc<Shared>,
     /// Those that this stream has heard of; all of them once `is_full`.
     known: HashSet<Key>,
     most: usize,
@@ -185,7 +204,7 @@ impl Open {
         if self.is_full {
             return false;
         }
-        let mut shared = self.shared.lock();
+        let mut shared = self.shared.open.lock();
         if shared.len() < self.most {
             shared.insert(key.into());
         }
@@ -220,6 +239,12 @@ impl Route {
                     Some(filter_record_batch(&batch, &not(&mask)?)?),
                 ),
             };
+            if sorted.is_some() {
+                self.open
+                    .shared
+                    .has_others
+                    .send_if_modified(|has| !std::mem::replace(has, true));
+            }
             for (part, to) in [(passing, &self.passing), (sorted, &self.sorted)] {
                 if let Some(part) = part
                     && to.send(Ok(part)).await.is_err()
@@ -287,11 +312,21 @@ impl PartitionStream for Given {
 
 /// Rows sorted by partition, a few whole partitions at a time.
 pub struct Groups {
-    sorted: SendableRecordBatchStream,
+    schema: SchemaRef,
     keys: Keys,
+    /// Its sender goes with the last stream of the plan.
+    has_others: watch::Receiver<bool>,
+    merge: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    sorting: Option<Sorting>,
     budget: Budget,
     /// What was read of the next group.
     rest: Option<RecordBatch>,
+}
+
+/// Rows that are being sorted, and the memory that is kept for the files they go to.
+struct Sorting {
+    rows: SendableRecordBatchStream,
     _files: MemoryReservation,
 }
 
@@ -301,8 +336,20 @@ pub type Feed = mpsc::Sender<Result<RecordBatch>>;
 impl Groups {
     /// Whether there is another group.
     pub async fn has_more(&mut self) -> Result<bool> {
+        // A sort that waits for rows would take its share of the memory from others already.
+        if self.sorting.is_none() && self.has_others.wait_for(|has| *has).await.is_err() {
+            return Ok(false);
+        }
         while self.rest.is_none() {
-            match self.sorted.next().await {
+            let sorting = match &mut self.sorting {
+                Some(sorting) => sorting,
+                none => none.insert(Sorting::start(
+                    self.merge.as_ref(),
+                    self.budget,
+                    &self.context,
+                )?),
+            };
+            match sorting.rows.next().await {
                 Some(batch) => self.rest = Some(batch?).filter(|batch| batch.num_rows() > 0),
                 None => return Ok(false),
             }
@@ -312,10 +359,11 @@ impl Groups {
 
     /// A plan of rows to be fed to it, and where to.
     pub fn plan(&self) -> Result<(LogicalPlan, Feed)> {
-        let schema = self.sorted.schema();
-        let builder = RecordBatchReceiverStream::builder(Arc::clone(&schema), AHEAD);
+        let schema = &self.schema;
+        let builder = RecordBatchReceiverStream::builder(Arc::clone(schema), AHEAD);
         let feed = builder.tx();
-        let table = StreamingTable::try_new(schema, vec![Given::once(builder.build())])?;
+        let table =
+            StreamingTable::try_new(Arc::clone(schema), vec![Given::once(builder.build())])?;
         let plan = LogicalPlanBuilder::scan("group", provider_as_source(Arc::new(table)), None)?;
         Ok((plan.build()?, feed))
     }
@@ -338,7 +386,7 @@ impl Groups {
                 }
                 bytes += (i - from) * size;
                 from = i;
-                if partitions >= self.budget.partitions / 2 || bytes >= self.budget.bytes {
+                if partitions >= self.budget.partitions / GROUPS || bytes >= self.budget.bytes {
                     end = i;
                     break;
                 }
@@ -357,5 +405,21 @@ impl Groups {
             }
         }
         Ok(())
+    }
+}
+
+impl Sorting {
+    fn start(
+        merge: &dyn ExecutionPlan,
+        budget: Budget,
+        context: &Arc<TaskContext>,
+    ) -> Result<Self> {
+        let files = MemoryConsumer::new("open files").register(context.memory_pool());
+        // Where others have taken the memory, sorting makes do with what there is.
+        let _ = files.try_grow(budget.files);
+        Ok(Self {
+            rows: merge.execute(0, Arc::clone(context))?,
+            _files: files,
+        })
     }
 }

@@ -25,7 +25,7 @@ use tokio::task::{JoinError, JoinSet};
 use url::Url;
 
 use super::cache::Pinned;
-use super::partitions::{self, Budget, Groups, Split};
+use super::partitions::{self, Budget, GROUPS, Groups, Split};
 use super::types;
 use crate::commit::draft::{Added, Draft, Together};
 use crate::commit::transaction::{Finished, Prepared};
@@ -104,7 +104,8 @@ pub async fn write(
     };
     let columns = partition_columns(&spec, prepared.existing.as_deref());
     // Rows that have to satisfy a predicate may come with rows of the table that do not.
-    let is_split = !columns.is_empty() && spec.replace_where.is_none();
+    let is_split =
+        spec.replace_where.is_none() && partitions::can_split(input.schema().as_arrow(), &columns);
     let writing = Writing {
         snapshot: prepared.snapshot(),
         configuration: match &prepared.existing {
@@ -133,10 +134,7 @@ pub async fn write(
             .with_query_planner(DeltaPlanner::new())
             .build();
         let writing = Writing { session, ..writing };
-        match partitions::split(plan, &columns, budget, context)? {
-            Some(split) => write_split(writing, split).await?,
-            None => writing.of(input).await?,
-        }
+        write_split(writing, partitions::split(plan, &columns, budget, context)?).await?
     } else {
         writing.of(input).await?
     };
@@ -294,83 +292,69 @@ async fn write_split(writing: Writing, split: Split) -> Result<DeltaTable> {
     };
     let mut first = pin!(first.of(split.few).into_future());
     let mut running = JoinSet::new();
-    let drafted = tokio::select! {
+    let ended = tokio::select! {
         biased;
         // It waits for the drafts before it commits: it has failed.
-        ended = &mut first => Err(ended),
-        added = draft(&writing, split.others, &mut running) => Ok(added),
+        ended = &mut first => ended.map_err(NativeError::from),
+        added = draft(&writing, split.others, &mut running) => match added {
+            Ok(added) => {
+                drafts.send_replace(Some(added));
+                first.await.map_err(NativeError::from)
+            }
+            Err(error) => {
+                drop(drafts);
+                let _ = first.await;
+                Err(error)
+            }
+        },
     };
-    let ended = match drafted {
-        Ok(Ok(added)) => {
-            drafts.send_replace(Some(added));
-            first.await
-        }
-        Ok(Err(error)) => {
-            drop(drafts);
-            let _ = first.await;
-            while running.join_next().await.is_some() {}
-            return Err(error);
-        }
-        Err(ended) => {
-            while running.join_next().await.is_some() {}
-            ended
-        }
-    };
-    Ok(ended?)
+    while running.join_next().await.is_some() {}
+    ended
 }
 
 type Drafting = JoinSet<Result<Added>>;
 
 /// Writes the files of groups of partitions, without a commit.
 async fn draft(writing: &Writing, mut groups: Groups, running: &mut Drafting) -> Result<Added> {
-    /// Groups whose files are on their way at once.
-    const AT_ONCE: usize = 2;
     let mut all = Added::default();
     while groups.has_more().await? {
         let (rows, feed) = groups.plan()?;
         let store = Draft::new(Arc::clone(&writing.store));
         let one = Writing {
             store: Arc::clone(&store) as _,
-            // What is replaced is replaced by the commit.
-            mode: match writing.replaced {
-                Some(_) => Mode::Append,
-                None => writing.mode,
+            // What is replaced is replaced by the commit; only new columns need an overwrite here too.
+            mode: match writing.schema_mode {
+                Some(SchemaMode::Overwrite) => writing.mode,
+                _ => Mode::Append,
             },
             replaced: None,
             ..writing.clone()
         };
         running.spawn(async move {
             let ended = one.of(rows).await;
-            match (store.take(), ended) {
-                (Some(added), _) => Ok(added),
-                (None, Err(e)) => Err(NativeError::from(e)),
-                (None, Ok(_)) => Ok(Added::default()),
+            match store.take() {
+                Some(added) => added,
+                None => ended.map(|_| Added::default()).map_err(NativeError::from),
             }
         });
         groups.feed(feed).await?;
-        while running.len() >= AT_ONCE {
-            join(&mut all, running.join_next().await)?;
+        if running.len() >= GROUPS
+            && let Some(ended) = running.join_next().await
+        {
+            all.join(written(ended)?);
         }
     }
-    while !running.is_empty() {
-        join(&mut all, running.join_next().await)?;
+    while let Some(ended) = running.join_next().await {
+        all.join(written(ended)?);
     }
     Ok(all)
 }
 
-fn join(
-    all: &mut Added,
-    ended: Option<std::result::Result<Result<Added>, JoinError>>,
-) -> Result<()> {
-    match ended {
-        Some(Ok(added)) => all.join(added?),
-        Some(Err(e)) => {
-            let message = format!("a task that writes files ended: {e}");
-            return Err(NativeError::new(ErrorKind::Internal, message));
-        }
-        None => {}
-    }
-    Ok(())
+fn written(ended: std::result::Result<Result<Added>, JoinError>) -> Result<Added> {
+    ended.unwrap_or_else(|e| {
+        let message = format!("a task that writes files ended: {e}");
+        Err(NativeError::new(ErrorKind::Internal, message))
+    })
 }
 
 fn check_partition_columns(spec: &WriteSpec, schema: &ArrowSchema) -> Result<()> {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fusiondelta import SourceError, WriterProperties
+from tests.harness.log_files import actions
 from tests.integration.tables import ids, numbers, rows
 
 pytestmark = pytest.mark.integration
@@ -25,8 +25,7 @@ UTC = dt.timezone.utc
 
 
 def commit(uri, version):
-    text = Path(uri, "_delta_log", f"{version:020}.json").read_text()
-    return [json.loads(line) for line in text.splitlines()]
+    return actions(Path(uri, "_delta_log", f"{version:020}.json"))
 
 
 # data of every kind

@@ -75,8 +75,8 @@ with fusiondelta.FusionDeltaEngine(profile) as engine:
                 keys = pa.array([n % 1000 for n in range(rows)], pa.int64())
                 yield pa.record_batch([keys, *batch.columns], schema=many)
 
-        done = engine.write_delta(target, spread(), schema=many, partition_by=["p"])
-        done = done.rows_written
+        written = engine.write_delta(target, spread(), schema=many, partition_by=["p"])
+        done = written.rows_written
     elif what == "read":
         with engine.query("select * from t", sources={"t": source}) as result:
             done = sum(batch.num_rows for batch in result.reader())
