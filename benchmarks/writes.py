@@ -35,10 +35,12 @@ from tests.harness.servers import MinioServer
 RESULTS = Path(__file__).resolve().with_name("results")
 ASKED = Path(__file__).resolve().with_name("writes_asked.py")
 PARTITIONS = 10
+MANY = 1000
 #: What each change needs to be there; the rest of the folder is left out of the copy.
 NEEDS = {
     "append": ["rows.parquet"],
     "partitioned append": ["rows.parquet"],
+    "append to 1,000 partitions": ["many.parquet"],
     "overwrite from a query": ["t"],
     "merge of 1 %": ["t", "news.parquet"],
     "delete of 10 %": ["t"],
@@ -47,14 +49,14 @@ NEEDS = {
 WRITERS = (1, 2, 8, 32)
 
 
-def batch(start: int, rows: int, tag: str) -> pa.Table:
+def batch(start: int, rows: int, tag: str, partitions: int = PARTITIONS) -> pa.Table:
     ids = np.arange(start, start + rows)
     texts = pa.array([f"{tag} {i % 1000:04}" for i in range(min(rows, 1000))])
     return pa.table(
         {
             "id": ids,
-            "part": pa.array([f"p{i:02}" for i in range(PARTITIONS)]).take(
-                pa.array(ids % PARTITIONS)
+            "part": pa.array([f"p{i:02}" for i in range(partitions)]).take(
+                pa.array(ids % partitions)
             ),
             "price": np.random.default_rng(start).random(rows),
             "quantity": ids % 97,
@@ -68,9 +70,10 @@ def make(folder: Path, rows: int) -> None:
     from deltalake import write_deltalake
 
     step = 1_000_000
-    with pq.ParquetWriter(folder / "rows.parquet", batch(0, 1, "row").schema) as writer:
-        for start in range(0, rows, step):
-            writer.write_table(batch(start, min(step, rows - start), "row"))
+    for name, partitions in (("rows", PARTITIONS), ("many", MANY)):
+        with pq.ParquetWriter(folder / f"{name}.parquet", batch(0, 1, "row").schema) as writer:
+            for start in range(0, rows, step):
+                writer.write_table(batch(start, min(step, rows - start), "row", partitions))
     news = rows // 100
     updated = batch(rows // 2, news // 2, "new")
     added = batch(rows, news - news // 2, "new")
@@ -111,6 +114,7 @@ def expected(change: str, rows: int) -> tuple[str, int]:
     return {
         "append": ("t", rows),
         "partitioned append": ("p", rows),
+        "append to 1,000 partitions": ("p", rows),
         "overwrite from a query": ("o", rows // 2),
         "merge of 1 %": ("t", rows + news - news // 2),
         "delete of 10 %": ("t", rows - rows // PARTITIONS),

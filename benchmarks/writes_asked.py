@@ -33,6 +33,9 @@ def ours() -> dict[str, Change]:
     return {
         "append": lambda f: engine.write_delta(f / "t", rows(f)),
         "partitioned append": lambda f: engine.write_delta(f / "p", rows(f), partition_by="part"),
+        "append to 1,000 partitions": lambda f: engine.write_delta(
+            f / "p", rows(f, "many"), partition_by="part"
+        ),
         "overwrite from a query": lambda f: engine.write_delta(
             f / "o",
             engine.query("SELECT * FROM t WHERE id % 2 = 0", sources={"t": f / "t"}),
@@ -66,6 +69,9 @@ def deltalake_alone() -> dict[str, Change]:
         "partitioned append": lambda f: write_deltalake(
             str(f / "p"), rows(f), mode="append", partition_by="part"
         ),
+        "append to 1,000 partitions": lambda f: write_deltalake(
+            str(f / "p"), rows(f, "many"), mode="append", partition_by="part"
+        ),
         "overwrite from a query": overwrite,
         "merge of 1 %": merge,
         "delete of 10 %": lambda f: DeltaTable(str(f / "t")).delete("part = 'p03'"),
@@ -86,13 +92,14 @@ def polars_alone() -> dict[str, Change]:
         made = frame.write_delta(str(folder / "t"), mode="merge", delta_merge_options=options)
         made.when_matched_update_all().when_not_matched_insert_all().execute()
 
-    def append(folder: Path, name: str, **options: Any) -> None:
-        frame = pl.scan_parquet(folder / "rows.parquet")
+    def append(folder: Path, name: str, source: str = "rows", **options: Any) -> None:
+        frame = pl.scan_parquet(folder / f"{source}.parquet")
         frame.sink_delta(str(folder / name), mode="append", delta_write_options=options or None)
 
     return {
         "append": lambda f: append(f, "t"),
         "partitioned append": lambda f: append(f, "p", partition_by="part"),
+        "append to 1,000 partitions": lambda f: append(f, "p", "many", partition_by="part"),
         "overwrite from a query": overwrite,
         "merge of 1 %": merge,
     }
@@ -106,13 +113,14 @@ def daft_alone() -> dict[str, Change]:
         frame = frame.where(frame["id"] % 2 == 0)
         frame.write_deltalake(str(folder / "o"), mode="overwrite")
 
-    def append(folder: Path, name: str, **options: Any) -> None:
-        frame = daft.read_parquet(str(folder / "rows.parquet"))
+    def append(folder: Path, name: str, source: str = "rows", **options: Any) -> None:
+        frame = daft.read_parquet(str(folder / f"{source}.parquet"))
         frame.write_deltalake(str(folder / name), mode="append", **options)
 
     return {
         "append": lambda f: append(f, "t"),
         "partitioned append": lambda f: append(f, "p", partition_cols=["part"]),
+        "append to 1,000 partitions": lambda f: append(f, "p", "many", partition_cols=["part"]),
         "overwrite from a query": overwrite,
     }
 
