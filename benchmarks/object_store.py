@@ -29,8 +29,7 @@ import pyarrow as pa
 
 from benchmarks.object_store_asked import ENGINES
 from benchmarks.report import installed_versions
-from tests.harness.faults import Latency, Rule
-from tests.harness.proxy import FaultProxy
+from fusiondelta.testing import FaultProxy, Latency, Rule
 from tests.harness.servers import MinioServer
 
 RESULTS = Path(__file__).resolve().with_name("results")

@@ -1,6 +1,15 @@
 """SQL over Delta Lake: snapshot-pinned, streaming, observable, safe to write."""
 
 from fusiondelta import errors
+from fusiondelta.account import (
+    ManifestDiff,
+    QueryProfile,
+    QueryProgress,
+    ReplayReport,
+    Run,
+    RunAccount,
+    SlowQuery,
+)
 from fusiondelta.engine import FusionDeltaEngine
 from fusiondelta.errors import (
     AuthenticationError,
@@ -21,6 +30,7 @@ from fusiondelta.errors import (
     ReadOnlyViolationError,
     ResourcesExhaustedError,
     ResultTooLargeError,
+    ScanLimitError,
     SchemaMismatchError,
     SnapshotExpiredError,
     SnapshotNotFoundError,
@@ -94,6 +104,7 @@ __all__ = [
     "IoPolicy",
     "JsonSource",
     "LogCleanup",
+    "ManifestDiff",
     "MaterializeLimits",
     "ObjectNotFoundError",
     "ParameterError",
@@ -104,17 +115,24 @@ __all__ = [
     "ProviderSource",
     "QueryCancelledError",
     "QueryError",
+    "QueryProfile",
+    "QueryProgress",
     "QueryResult",
     "QuerySpec",
     "QueryTimeoutError",
     "ReadOnlyViolationError",
+    "ReplayReport",
     "ResourcesExhaustedError",
     "ResultTooLargeError",
     "RetentionPolicy",
     "RetryPolicy",
+    "Run",
+    "RunAccount",
     "RunManifest",
+    "ScanLimitError",
     "SchemaMismatchError",
     "SchemaPlan",
+    "SlowQuery",
     "SnapshotExpiredError",
     "SnapshotKey",
     "SnapshotNotFoundError",

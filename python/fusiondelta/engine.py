@@ -6,13 +6,14 @@ import contextvars
 import datetime as dt
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
-from fusiondelta.account import observe_storage
+from fusiondelta.account import Books, QueryProgress, ReplayReport, Run, RunManifest
+from fusiondelta.account._artifacts import Artifacts
 from fusiondelta.errors import ConfigurationError, QueryError
 from fusiondelta.profiles import (
     EngineProfile,
@@ -21,7 +22,7 @@ from fusiondelta.profiles import (
     TablePolicy,
     TelemetryConfig,
 )
-from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec
+from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec, replay
 from fusiondelta.sessions import ContextPool, Lease
 from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import DeltaChanges, DeltaSource, Resolution, Source, as_source
@@ -49,7 +50,8 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         pool_size: Queries at once, over the profile's.
         retention: What vacuum and the cleaning of logs must leave; `RetentionPolicy()` where None.
         tables: What writers may do to tables: one policy, or policies by URI prefix.
-        telemetry: Where enabled, OpenTelemetry's meter provider observes the engine's requests.
+        telemetry: What is told of queries: spans, metrics, slow queries; nothing where None.
+        artifacts: Folder that gets a manifest for each run, and what slow queries leave.
 
     Raises:
         ConfigurationError: A profile cannot be used, or the installed `datafusion` does not fit.
@@ -70,6 +72,7 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         telemetry: TelemetryConfig | None = None,
         retention: RetentionPolicy | None = None,
         tables: TablePolicy | Mapping[str, TablePolicy] | None = None,
+        artifacts: str | os.PathLike[str] | None = None,
     ) -> None:
         from fusiondelta._native import NativeEngine
 
@@ -83,8 +86,8 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         config = profile.native()
         self._native = NativeEngine(config, native_storage(profiles))
         self._telemetry = telemetry
-        if telemetry is not None and telemetry.enabled:
-            observe_storage(self._native)
+        self._artifacts = None if artifacts is None else Artifacts(artifacts)
+        self._books = Books(self._native, telemetry, self._artifacts)
         self._sources: dict[str, Source] = {}
         self._lock = threading.Lock()
         self._pool = ContextPool(
@@ -111,14 +114,20 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
             limits=profile.limits,
             registered=self._registered,
             by_tenant=profile.cache.by_tenant,
+            books=self._books,
         )
         given = {"": tables} if isinstance(tables, TablePolicy) else tables or {}
         self._tables = {k and resolution.canonical(k): policy for k, policy in given.items()}
         self._committer = Committer(
-            self._native, resolution, self._settings, SafetyGate(self._native), self._tables
+            self._native,
+            resolution,
+            self._settings,
+            SafetyGate(self._native),
+            self._books,
+            self._tables,
         )
         self._retention = retention or RetentionPolicy()
-        self._holds = Holds(self._queries.live)
+        self._holds = Holds(self._kept_versions)
         self._spill_dir = profile.spill_dir and os.fspath(profile.spill_dir)
 
     # queries
@@ -134,6 +143,10 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         memory_limit: int | str | None = None,
         capture_plan: bool = True,
         consistent_at: dt.datetime | str | None = None,
+        max_scan_bytes: int | str | None = None,
+        expect_pruning: Mapping[str, float] | None = None,
+        digest: bool = False,
+        progress: Callable[[QueryProgress], None] | None = None,
         tenant: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> QueryResult:
@@ -149,10 +162,17 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
             memory_limit: Bytes (or text like ``"2GiB"``) the query may reserve.
             capture_plan: Whether `QueryResult.plan` is to be had.
             consistent_at: Instant that Delta sources without a version of their own are pinned to.
+            max_scan_bytes: Most bytes (or text like ``"10GiB"``) of files that the plan may hold.
+            expect_pruning: Share of a Delta table's files, by alias and from 0 to 1, that the plan
+                must leave out.
+            digest: Whether the rows are digested on their way out; see `QueryResult.digest`.
+            progress: Called four times a second with a `QueryProgress` while rows are read, from a
+                thread of its own. What it raises is raised at the end of the rows.
             tenant: Name of who asks.
             tags: Free text by name.
 
         Raises:
+            ScanLimitError: The plan holds more than ``max_scan_bytes`` or ``expect_pruning`` allow.
             SqlError: The SQL is wrong or names what is not there; with line and column.
             ReadOnlyViolationError: It does more than read.
             ParameterError: Parameters and placeholders do not match.
@@ -163,7 +183,7 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
             EngineClosedError: The engine is closed.
         """
         if isinstance(query, QuerySpec):
-            return self._queries.run(query, run_id=new_id())
+            return self._queries.run(query)
         rest: dict[str, Any] = {
             "param_values": param_values,
             "readonly": readonly,
@@ -171,12 +191,16 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
             "timeout": timeout,
             "memory_limit": memory_limit,
             "consistent_at": consistent_at,
+            "max_scan_bytes": max_scan_bytes,
+            "expect_pruning": expect_pruning,
+            "digest": digest,
+            "progress": progress,
             "tenant": tenant,
             "tags": tags,
         }
         if isinstance(query, str):
             spec = QuerySpec(sql=query, sources=sources, **rest)
-            return self._queries.run(spec, run_id=new_id())
+            return self._queries.run(spec)
         if hasattr(query, "optimized_logical_plan"):
             if sources or param_values:
                 raise QueryError("a DataFrame has its sources and parameters in it")
@@ -187,7 +211,7 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
                     "build it inside `with engine.session() as ctx:` and query it there"
                 )
             spec = QuerySpec(sql="", sources=None, **rest)
-            return self._queries.run_frame(query, lent[-1], spec, run_id=new_id())
+            return self._queries.run_frame(query, lent[-1], spec)
         raise QueryError(
             f"a query is SQL text, a QuerySpec or a DataFrame, not {type(query).__name__}"
         )
@@ -205,6 +229,76 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         except asyncio.CancelledError:
             planning.add_done_callback(_close_result)
             raise
+
+    @contextmanager
+    def run(
+        self,
+        run_id: str | None = None,
+        *,
+        tenant: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        traceparent: str | None = None,
+        pinned: bool = False,
+    ) -> Iterator[Run]:
+        """Group reads and writes into one run, with one manifest.
+
+        It holds for what this thread or task does in the block. The manifest is to be had from the
+        `Run` afterwards, and in the folder of artifacts.
+
+        Args:
+            run_id: Identifier; a new one where None.
+            tenant: Who asks, of queries that do not say so themselves.
+            tags: Free text by name, added to that of each query.
+            traceparent: W3C trace context that spans of the run belong to.
+            pinned: Whether the manifest says that the versions it names are to be kept.
+
+        Raises:
+            ConfigurationError: The identifier is no file's name.
+            QueryError: A run is open here already.
+        """
+        self._native.check()
+        run = Run(
+            new_id() if run_id is None else run_id,
+            tenant=tenant,
+            tags=tags,
+            traceparent=traceparent,
+            pinned=pinned,
+        )
+        token = self._books.enter(run)
+        try:
+            yield run
+        finally:
+            self._books.leave(run, token)
+
+    def replay(
+        self, manifest: RunManifest | str | os.PathLike[str], **options: Any
+    ) -> ReplayReport:
+        """Run the query of a manifest again: same snapshots, same settings, same parameters.
+
+        Args:
+            manifest: The manifest, or the path of its file.
+            **options: As of `query`: ``timeout``, ``memory_limit``, ``progress``.
+
+        Returns:
+            What is different this time: plan, settings, versions, rows, digest.
+
+        Raises:
+            QueryError: It is of a write, of a DataFrame, or of data that was in memory.
+            SnapshotExpiredError: A version is gone.
+            SourceError: A file is gone, or is another one now.
+        """
+        if not isinstance(manifest, RunManifest):
+            manifest = RunManifest.from_file(manifest)
+        return replay(manifest, self._with_settings, options)
+
+    @contextmanager
+    def _with_settings(self, settings: Mapping[str, str]) -> Iterator[Callable[..., QueryResult]]:
+        """Queries of an engine like this one, for a replay: with other settings, and no books."""
+        profile = self.profile.replace(options={**self.profile.options, **settings})
+        with FusionDeltaEngine(profile, self._storage, tables=self._tables) as engine:
+            for function in self._pool.functions:
+                engine.register_udf(function)
+            yield engine.query
 
     # sources
 
@@ -258,6 +352,12 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
     def tables(self) -> tuple[str, ...]:
         """Names of the registered sources."""
         return tuple(sorted(self._registered()))
+
+    def _kept_versions(self) -> Iterator[SnapshotKey]:
+        """Versions that open results read, and those of manifests that are marked as pinned."""
+        yield from self._queries.live()
+        if self._artifacts is not None:
+            yield from self._artifacts.pinned()
 
     def _registered(self) -> Mapping[str, Source]:
         with self._lock:
@@ -376,7 +476,15 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         """Settings, pool, caches, requests, plans, versions."""
         from fusiondelta.debug import Debug
 
-        return Debug(self._native, self._pool, self._queries, self._settings)
+        return Debug(
+            self._native,
+            self._pool,
+            self._queries,
+            self._settings,
+            self._books,
+            self.profile,
+            self.probe,
+        )
 
     def respawn(self) -> FusionDeltaEngine:
         """A new engine of the same profiles in this process, for use after ``fork``.
@@ -389,6 +497,7 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
             telemetry=self._telemetry,
             retention=self._retention,
             tables=self._tables,
+            artifacts=None if self._artifacts is None else self._artifacts.folder,
         )
         made._sources.update(self._sources)
         return made
@@ -397,6 +506,7 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         """Cancel what runs and refuse what comes. May be called any number of times."""
         self._pool.close()
         self._native.close()
+        self._books.close()
 
     def __enter__(self) -> FusionDeltaEngine:  # noqa: PYI034 Self is 3.11
         return self

@@ -20,6 +20,7 @@
     │   ├── ParameterError             fix the parameters               (ValueError)
     │   ├── ExecutionError             the rows did not fit the query
     │   ├── ResourcesExhaustedError    give it more memory or disk      (MemoryError)
+    │   ├── ScanLimitError             it would read too much           (ValueError)
     │   ├── QueryTimeoutError          give it more time                (TimeoutError)
     │   └── QueryCancelledError        somebody stopped it
     ├── ResultTooLargeError            stream it instead                (MemoryError)
@@ -64,6 +65,7 @@ class ErrorKind(str, enum.Enum):
     RESOURCES_EXHAUSTED = "resources_exhausted"
     QUERY_TIMEOUT = "query_timeout"
     QUERY_CANCELLED = "query_cancelled"
+    SCAN_LIMIT = "scan_limit"
     RESULT_TOO_LARGE = "result_too_large"
     STREAM_CONSUMED = "stream_consumed"
     SCHEMA_MISMATCH = "schema_mismatch"
@@ -184,6 +186,12 @@ class QueryError(FusionDeltaError):
     """The query cannot be planned."""
 
     default_kind = ErrorKind.QUERY
+
+
+class ScanLimitError(QueryError, ValueError):
+    """The query would read more than it may (``max_scan_bytes``, ``expect_pruning``)."""
+
+    default_kind = ErrorKind.SCAN_LIMIT
 
 
 class SqlError(QueryError, ValueError):
@@ -359,6 +367,7 @@ _CLASSES: dict[ErrorKind, type[FusionDeltaError]] = {
         ResourcesExhaustedError,
         QueryTimeoutError,
         QueryCancelledError,
+        ScanLimitError,
         ResultTooLargeError,
         StreamConsumedError,
         SchemaMismatchError,
@@ -369,6 +378,11 @@ _CLASSES: dict[ErrorKind, type[FusionDeltaError]] = {
         EngineForkedError,
     )
 }
+
+
+def class_of(kind: str) -> type[FusionDeltaError]:
+    """The exception of a stable code."""
+    return _CLASSES.get(ErrorKind(kind), FusionDeltaError)
 
 
 def from_native(kind: str, message: str, details: Mapping[str, str]) -> FusionDeltaError:

@@ -4,8 +4,8 @@
 //! deleted and made anew; resolving "latest" notices that by the commit file's modification time.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use deltalake::DeltaTable;
@@ -43,6 +43,18 @@ pub struct Pinned {
     /// What was listed to load it: a later version begins with it.
     listing: Option<Listing>,
     bytes: usize,
+    totals: OnceLock<(usize, u64)>,
+}
+
+impl Pinned {
+    /// Active files and their bytes.
+    pub fn totals(&self) -> (usize, u64) {
+        *self.totals.get_or_init(|| {
+            let log = self.snapshot.log_data();
+            let bytes = log.iter().map(|file| file.size().unsigned_abs()).sum();
+            (log.num_files(), bytes)
+        })
+    }
 }
 
 type Cell = Arc<OnceCell<Arc<Pinned>>>;
@@ -239,6 +251,7 @@ fn pin(url: &Url, snapshot: EagerSnapshot, listing: Option<Listing>) -> Pinned {
         bytes: SNAPSHOT_BYTES + files * FILE_BYTES + listed * LISTED_BYTES,
         listing,
         snapshot: Arc::new(snapshot),
+        totals: OnceLock::new(),
     }
 }
 

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
@@ -24,11 +25,16 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 
+use super::cache::Pinned;
+
 /// What a scan is made from.
 #[derive(Clone, Debug)]
 pub struct ScanSpec {
     pub uri: String,
     pub version: u64,
+    pub pinned: Arc<Pinned>,
+    /// Of the table, as filters see it.
+    pub schema: SchemaRef,
     pub projection: Option<Vec<usize>>,
     pub filters: Vec<Expr>,
     pub limit: Option<usize>,

@@ -20,6 +20,7 @@ use super::cache::Pinned;
 use super::node::{DeltaNode, ScanSpec};
 use super::remote::over_the_wire;
 use crate::exec::engine::Engine;
+use crate::metrics::observe::observed;
 use crate::store::account::IoAccount;
 use crate::store::profile::StoreKind;
 
@@ -88,6 +89,8 @@ impl TableProvider for DeltaProvider {
             let spec = ScanSpec {
                 uri: self.pinned.url.to_string(),
                 version: self.pinned.version,
+                pinned: Arc::clone(&self.pinned),
+                schema: self.scan.schema(),
                 projection: projection.cloned(),
                 filters: filters.to_vec(),
                 limit,
@@ -95,6 +98,7 @@ impl TableProvider for DeltaProvider {
             if !StoreKind::Local.serves(self.pinned.url.scheme()) {
                 input = over_the_wire(input, session)?;
             }
+            let input = observed(input)?;
             return Ok(Arc::new(DeltaNode::new(Arc::new(spec), input)));
         }
         // A plain context scans us over FFI (the fallback way): its own environment has none of our

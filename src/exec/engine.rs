@@ -29,6 +29,7 @@ use super::caches::Caches;
 use super::memory::QueryPool;
 use crate::delta::cache::SnapshotCache;
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::metrics::recent::Recent;
 use crate::store::account::IoAccount;
 use crate::store::profile::StoreProfile;
 use crate::store::{QueryStores, Stores};
@@ -97,6 +98,8 @@ pub struct Engine {
     /// Cancelled when the engine is closed without draining.
     pub closing: CancellationToken,
     pub caches: Caches,
+    /// Metrics of what ended last.
+    pub recent: Recent,
     env: Arc<RuntimeEnv>,
     pid: u32,
 }
@@ -138,6 +141,7 @@ impl Engine {
             snapshots: SnapshotCache::new(config.snapshot_cache),
             closing: CancellationToken::new(),
             caches,
+            recent: Recent::default(),
             env,
             pid: std::process::id(),
             config,

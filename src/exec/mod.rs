@@ -3,6 +3,8 @@
 
 pub mod caches;
 pub mod codec;
+pub mod course;
+pub mod digest;
 pub mod engine;
 pub mod memory;
 pub mod proto;

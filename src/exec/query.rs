@@ -1,6 +1,7 @@
 //! A planned query: logical plan in, physical plan and everything known about it out.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,13 +16,17 @@ use datafusion_proto::bytes::logical_plan_from_bytes_with_extension_codec;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use parking_lot::Mutex;
 
+use super::course::{Course, Phase};
+use super::digest::Digest;
 use super::engine::Engine;
 use super::memory::QueryPool;
 use super::proto;
 use super::stream::Slot;
 use crate::error::{ErrorKind, NativeError, Result};
-use crate::metrics::metrics_batch;
+use crate::metrics::funnel::{Funnel, funnels, with_partitions};
+use crate::metrics::{Measured, measured};
 use crate::store::account::IoAccount;
+use crate::store::trace::{nanos, now};
 
 /// What a query runs under.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct QueryContext {
     pub account: Arc<IoAccount>,
     /// Whether plan texts are kept once the query has run.
     pub capture: bool,
+    /// Whether the rows are digested on their way out.
+    pub digest: bool,
 }
 
 #[derive(Debug)]
@@ -43,10 +50,30 @@ pub struct Query {
     schema: SchemaRef,
     partitions: usize,
     running: Mutex<Running>,
+    pub course: Course,
+    pub phases: Vec<Phase>,
+    scans: Vec<Funnel>,
     run_id: String,
     query_id: String,
     pub state: SessionState,
     pub pool: Arc<QueryPool>,
+    on_end: OnEnd,
+}
+
+/// Who waits for the end of a query.
+#[derive(Default)]
+struct OnEnd(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl fmt::Debug for OnEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnEnd")
+    }
+}
+
+impl Drop for Query {
+    fn drop(&mut self) {
+        self.tell();
+    }
 }
 
 /// The plan, until it has run. It holds what operators have built (hash tables, for one), so it goes when
@@ -59,7 +86,7 @@ enum Running {
 
 #[derive(Debug)]
 struct Ended {
-    metrics: RecordBatch,
+    measured: Measured,
     shown: Option<Shown>,
 }
 
@@ -82,10 +109,33 @@ struct Shown {
     proto: std::result::Result<Vec<u8>, String>,
 }
 
+/// The steps of planning as they come.
+struct Phases {
+    found: Vec<Phase>,
+    since: Instant,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        Self {
+            found: vec![],
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Phases {
+    fn ended(&mut self, name: &'static str) {
+        let took = nanos(self.since.elapsed());
+        self.found.push((name, now().saturating_sub(took), took));
+        self.since = Instant::now();
+    }
+}
+
 /// Held by all streams of one execution, which share its place; the last one ends it.
 pub struct Execution {
     pub slot: Slot,
-    query: Arc<Query>,
+    pub query: Arc<Query>,
 }
 
 impl Execution {
@@ -117,17 +167,35 @@ impl Query {
         let Some(plan) = self.running_plan() else {
             return;
         };
-        let Ok(metrics) = metrics_batch(plan.as_ref(), &self.run_id, &self.query_id) else {
+        self.course.end();
+        let Ok(measured) = measured(plan.as_ref(), &self.run_id, &self.query_id) else {
             return;
         };
+        self.engine.recent.add(&self.run_id, &measured.metrics);
         let shown = self.context.capture.then(|| Shown {
-            analyzed: analyzed(&plan),
+            analyzed: self.analyzed(&plan),
             physical: physical(&plan),
             tree: tree(&plan),
             proto: proto::encode(Arc::clone(&plan)).map_err(|e| e.message),
         });
-        let ended = Arc::new(Ended { metrics, shown });
+        let ended = Arc::new(Ended { measured, shown });
         let before = std::mem::replace(&mut *self.running.lock(), Running::Ended(ended));
+        drop(before);
+        self.tell();
+    }
+
+    /// Calls who waits for the end of the query, once.
+    fn tell(&self) {
+        let waiting = self.on_end.0.lock().take();
+        if let Some(call) = waiting {
+            call();
+        }
+    }
+
+    /// Has `call` called when the query has ended, or is dropped before it ran; instead of what was to be
+    /// called before. It must not wait.
+    pub fn on_end(&self, call: Box<dyn FnOnce() + Send>) {
+        let before = self.on_end.0.lock().replace(call);
         drop(before);
     }
 
@@ -139,7 +207,7 @@ impl Query {
     /// A text of the plan: made of it while it is there, else the one that was kept.
     fn text(
         &self,
-        make: fn(&Arc<dyn ExecutionPlan>) -> String,
+        make: impl FnOnce(&Arc<dyn ExecutionPlan>) -> String,
         kept: fn(&Shown) -> &String,
     ) -> Result<String> {
         match self.now() {
@@ -150,15 +218,34 @@ impl Query {
 
     /// The metrics table, so far or for good.
     pub fn metrics(&self) -> Result<RecordBatch> {
+        let metrics = self.measured()?.metrics;
+        with_partitions(&metrics, &self.scans, &self.run_id, &self.query_id)
+    }
+
+    /// What the operators are, and what they measured, so far or for good.
+    pub fn measured(&self) -> Result<Measured> {
         match self.now() {
-            Running::Plan(plan) => metrics_batch(plan.as_ref(), &self.run_id, &self.query_id),
-            Running::Ended(ended) => Ok(ended.metrics.clone()),
+            Running::Plan(plan) => measured(plan.as_ref(), &self.run_id, &self.query_id),
+            Running::Ended(ended) => Ok(ended.measured.clone()),
         }
+    }
+
+    /// What each scan reads of what there is.
+    pub fn scans(&self) -> &[Funnel] {
+        &self.scans
     }
 
     /// The plan with its metrics as `EXPLAIN ANALYZE` shows them.
     pub fn analyzed_text(&self) -> Result<String> {
-        self.text(analyzed, |shown| &shown.analyzed)
+        self.text(|plan| self.analyzed(plan), |shown| &shown.analyzed)
+    }
+
+    fn analyzed(&self, plan: &Arc<dyn ExecutionPlan>) -> String {
+        let level = self.state.config_options().explain.analyze_level;
+        DisplayableExecutionPlan::with_metrics(plan.as_ref())
+            .set_metric_types(level.included_types())
+            .indent(true)
+            .to_string()
     }
 
     /// The plan with statistics, an operator a line.
@@ -193,16 +280,24 @@ impl Query {
     ) -> Result<Self> {
         let (env, pool) = engine.query_env(&context.account, context.memory_limit)?;
         let state = engine.session(&context.settings, env)?;
+        let mut phases = Phases::default();
         let logical = logical_plan_from_bytes_with_extension_codec(
             &bytes,
             state.task_ctx().as_ref(),
             codec.as_ref(),
         )?;
+        phases.ended("decode");
         let optimized = state.optimize(&logical)?;
+        phases.ended("optimize");
         let plan = state
             .query_planner()
             .create_physical_plan(&optimized, &state)
             .await?;
+        phases.ended("physical_plan");
+        let digest = match context.digest {
+            true => Some(Digest::new(&plan.schema())?),
+            false => None,
+        };
         Ok(Self {
             engine,
             context,
@@ -210,11 +305,15 @@ impl Query {
             optimized,
             schema: plan.schema(),
             partitions: plan.output_partitioning().partition_count(),
+            course: Course::new(digest),
+            phases: phases.found,
+            scans: funnels(plan.as_ref()),
             running: Mutex::new(Running::Plan(plan)),
             run_id,
             query_id,
             state,
             pool,
+            on_end: OnEnd::default(),
         })
     }
 
@@ -243,12 +342,6 @@ impl Query {
         all.sort();
         all
     }
-}
-
-fn analyzed(plan: &Arc<dyn ExecutionPlan>) -> String {
-    DisplayableExecutionPlan::with_metrics(plan.as_ref())
-        .indent(true)
-        .to_string()
 }
 
 fn physical(plan: &Arc<dyn ExecutionPlan>) -> String {

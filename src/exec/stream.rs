@@ -217,6 +217,12 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
     let deadline = start.deadline;
     let (engine, plan) = (Arc::clone(&start.engine), Arc::clone(&start.plan));
     let account = Arc::clone(&start.account);
+    // Lives until the outcome is known, so that who waits for the end of the query is told of it.
+    let execution = start.execution.clone();
+    let course = execution.as_ref().map(|execution| &execution.query.course);
+    if let Some(course) = course {
+        course.open();
+    }
     let work = async {
         match blamed(Arc::clone(&account), pump(start, &sender)).await {
             Err(error) => Err(expired::explain(&engine, &plan, &account, error).await),
@@ -228,8 +234,8 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
         biased;
         () = cancel.cancelled() => Err(runtime::cancelled()),
         () = until(deadline) => Err(runtime::timed_out()),
-        // The reader is gone: nobody is left to be told.
-        () = sender.closed() => return,
+        // The reader is gone.
+        () = sender.closed() => Err(runtime::cancelled()),
         done = work => match done {
             Ok(done) => done,
             Err(_) => Err(NativeError::new(
@@ -238,6 +244,10 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
             )),
         },
     };
+    if let Some(course) = course {
+        course.close(outcome.as_ref().err());
+    }
+    drop(execution);
     let last = outcome.map(|()| Message::End);
     // A full channel empties when the reader reads on, or closes with the reader.
     let _ = sender.send(last).await;
@@ -252,6 +262,11 @@ async fn until(deadline: Option<Instant>) {
 
 async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()> {
     start.slot.enter(&start.engine).await?;
+    let query = start.execution.as_ref().map(|e| Arc::clone(&e.query));
+    let course = query.as_ref().map(|query| &query.course);
+    if let Some(course) = course {
+        course.start();
+    }
     let (plan, context) = (Arc::clone(&start.plan), Arc::clone(&start.context));
     let mut stream: SendableRecordBatchStream = match start.partition {
         Some(partition) => plan.execute(partition, context)?,
@@ -262,6 +277,9 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
         let batch = batch?;
         if batch.num_rows() == 0 {
             continue;
+        }
+        if let Some(course) = course {
+            course.gave(&batch)?;
         }
         if sender.send(Ok(Message::Batch(batch))).await.is_err() {
             return Ok(());

@@ -1,5 +1,37 @@
-//! The metrics of an executed plan as one Arrow table, in the columns of `schema`.
+//! The account of a plan: its metrics as one Arrow table (`walk`), its operators (`nodes`), what its
+//! scans left out (`funnel`), and the requests of each scan (`observe`).
 
+pub mod funnel;
+mod nodes;
+pub mod observe;
+pub mod recent;
 mod walk;
 
-pub use walk::metrics_batch;
+use std::collections::HashMap;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::error::Result;
+use funnel::{funnels, with_totals};
+use nodes::{nodes_batch, scan_nodes};
+use walk::metrics_batch;
+
+/// What there is to say of a plan that ran.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub metrics: RecordBatch,
+    pub nodes: RecordBatch,
+    /// Paths of the operators, by the number that their requests have.
+    pub scan_nodes: HashMap<usize, String>,
+}
+
+/// All that the operators of `plan` measured so far.
+pub fn measured(plan: &dyn ExecutionPlan, run: &str, query: &str) -> Result<Measured> {
+    let metrics = metrics_batch(plan, run, query)?;
+    Ok(Measured {
+        metrics: with_totals(&metrics, &funnels(plan), run, query)?,
+        nodes: nodes_batch(plan)?,
+        scan_nodes: scan_nodes(plan),
+    })
+}

@@ -26,7 +26,8 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
-struct Rows<'a> {
+/// Rows of the metrics table in the making.
+pub struct Rows<'a> {
     run: &'a str,
     query: &'a str,
     run_id: StringBuilder,
@@ -42,14 +43,49 @@ struct Rows<'a> {
 }
 
 /// The place of a row in the tree.
-struct Node<'a> {
-    id: &'a str,
-    parent: Option<&'a str>,
-    operator: &'a str,
+pub struct Node<'a> {
+    pub id: &'a str,
+    pub parent: Option<&'a str>,
+    pub operator: &'a str,
 }
 
-impl Rows<'_> {
-    fn add(
+impl<'a> Rows<'a> {
+    pub fn new(run: &'a str, query: &'a str) -> Self {
+        Self {
+            run,
+            query,
+            run_id: StringBuilder::new(),
+            query_id: StringBuilder::new(),
+            node_id: StringBuilder::new(),
+            parent_id: StringBuilder::new(),
+            operator: StringBuilder::new(),
+            partition: Int32Builder::new(),
+            name: StringBuilder::new(),
+            value: Float64Builder::new(),
+            unit: StringBuilder::new(),
+            labels: StringBuilder::new(),
+        }
+    }
+
+    pub fn finish(mut self) -> Result<RecordBatch> {
+        Ok(RecordBatch::try_new(
+            schema(),
+            vec![
+                Arc::new(self.run_id.finish()),
+                Arc::new(self.query_id.finish()),
+                Arc::new(self.node_id.finish()),
+                Arc::new(self.parent_id.finish()),
+                Arc::new(self.operator.finish()),
+                Arc::new(self.partition.finish()),
+                Arc::new(self.name.finish()),
+                Arc::new(self.value.finish()),
+                Arc::new(self.unit.finish()),
+                Arc::new(self.labels.finish()),
+            ],
+        )?)
+    }
+
+    pub fn add(
         &mut self,
         node: &Node<'_>,
         partition: Option<usize>,
@@ -174,34 +210,7 @@ fn unit(value: &MetricValue) -> &'static str {
 
 /// All metrics of `plan`, which must be the plan that ran.
 pub fn metrics_batch(plan: &dyn ExecutionPlan, run: &str, query: &str) -> Result<RecordBatch> {
-    let mut rows = Rows {
-        run,
-        query,
-        run_id: StringBuilder::new(),
-        query_id: StringBuilder::new(),
-        node_id: StringBuilder::new(),
-        parent_id: StringBuilder::new(),
-        operator: StringBuilder::new(),
-        partition: Int32Builder::new(),
-        name: StringBuilder::new(),
-        value: Float64Builder::new(),
-        unit: StringBuilder::new(),
-        labels: StringBuilder::new(),
-    };
+    let mut rows = Rows::new(run, query);
     rows.visit(plan, "0", None);
-    Ok(RecordBatch::try_new(
-        schema(),
-        vec![
-            Arc::new(rows.run_id.finish()),
-            Arc::new(rows.query_id.finish()),
-            Arc::new(rows.node_id.finish()),
-            Arc::new(rows.parent_id.finish()),
-            Arc::new(rows.operator.finish()),
-            Arc::new(rows.partition.finish()),
-            Arc::new(rows.name.finish()),
-            Arc::new(rows.value.finish()),
-            Arc::new(rows.unit.finish()),
-            Arc::new(rows.labels.finish()),
-        ],
-    )?)
+    rows.finish()
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_pyarrow::FromPyArrow;
-use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
+use datafusion::arrow::array::RecordBatchReader;
 use datafusion::arrow::ffi_stream::ArrowArrayStreamReader;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
@@ -22,6 +22,7 @@ use crate::commit::gate::Hook;
 use crate::commit::transaction::{CommitSpec, Done};
 use crate::delta::change::{Assignments, Change, Clause, ClauseKind, Merge, PartitionFilter};
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::metrics::Measured;
 use crate::sources::arrow::{StreamTable, memory_table};
 
 /// What is common to everything that commits; `fusiondelta.writes` fills it.
@@ -314,7 +315,8 @@ pub fn rows(
 pub fn done<'py>(
     py: Python<'py>,
     done: Done,
-    plan: Option<RecordBatch>,
+    measured: Option<Measured>,
+    peak: usize,
 ) -> PyResult<Bound<'py, PyDict>> {
     let Done {
         version,
@@ -339,7 +341,9 @@ pub fn done<'py>(
     let attempts: Vec<_> = attempts.iter().map(|a| (a.version, a.outcome)).collect();
     out.set_item("attempts", attempts)?;
     out.set_item("operation", text(&metrics))?;
-    out.set_item("metrics", plan.map(NativeBatch))?;
+    out.set_item("peak_memory", peak)?;
+    let measured = measured.map(|m| (NativeBatch(m.metrics), NativeBatch(m.nodes), m.scan_nodes));
+    out.set_item("measured", measured)?;
     Ok(out)
 }
 

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use url::Url;
 
+use super::arrow::NativeBatch;
 use super::capsules;
 use super::commits::{self, PyCommitSpec};
 use super::config::{PyEngineConfig, deadline, seconds};
@@ -29,7 +30,7 @@ use crate::exec::engine::Engine;
 use crate::exec::proto;
 use crate::exec::query::{Query, QueryContext};
 use crate::exec::stream::{Rows, Slot, Start};
-use crate::metrics::metrics_batch;
+use crate::metrics::measured;
 use crate::runtime;
 use crate::sources::files;
 use crate::store::account::{IoAccount, blamed};
@@ -182,7 +183,7 @@ impl NativeEngine {
     }
 
     /// Plans what `plan.to_bytes(session)` gave, under `settings`; `ids` are those of run and query.
-    #[pyo3(signature = (session, codec, plan, settings, io, ids, *, capture=true, memory_limit=None, timeout=None))]
+    #[pyo3(signature = (session, codec, plan, settings, io, ids, *, capture=true, digest=false, memory_limit=None, timeout=None))]
     #[allow(clippy::too_many_arguments)]
     fn plan(
         &self,
@@ -194,6 +195,7 @@ impl NativeEngine {
         io: &NativeIo,
         ids: (String, String),
         capture: bool,
+        digest: bool,
         memory_limit: Option<usize>,
         timeout: Option<f64>,
     ) -> PyResult<NativeQuery> {
@@ -205,6 +207,7 @@ impl NativeEngine {
             deadline: deadline(timeout),
             account: Arc::clone(&io.0),
             capture,
+            digest,
         };
         let engine = Arc::clone(&self.0);
         let deadline = context.deadline;
@@ -278,19 +281,29 @@ impl NativeEngine {
         let committing = async move {
             let slot = Slot::default();
             slot.enter(&engine).await?;
-            let (env, _) = engine.query_env(&account, memory_limit)?;
+            let (env, pool) = engine.query_env(&account, memory_limit)?;
             let (state, planner) = engine.write_session(&settings, env)?;
             let work = |prepared| change::make(change, prepared, state, writer);
             let done = transaction::run(&engine, &commit, &account, &stopped, work).await?;
-            let metrics = planner.caught().and_then(|plan| {
-                metrics_batch(plan.as_ref(), &commit.run_id, &commit.query_id).ok()
-            });
-            Ok((done, metrics))
+            let plan = planner.caught();
+            let measured = plan
+                .and_then(|plan| measured(plan.as_ref(), &commit.run_id, &commit.query_id).ok());
+            if let Some(measured) = &measured {
+                engine.recent.add(&commit.run_id, &measured.metrics);
+            }
+            Ok((done, measured, pool.peak()))
         };
         let committing = blamed(blame, committing);
-        let (done, metrics) =
+        let (done, measured, peak) =
             runtime::run_to_outcome(py, deadline(timeout), &stop, &commit_id, committing)?;
-        commits::done(py, done, metrics)
+        commits::done(py, done, measured, peak)
+    }
+
+    /// Metrics tables of the runs named, or of all, of the queries and writes that ended last.
+    #[pyo3(signature = (runs=None))]
+    fn recent_metrics(&self, runs: Option<Vec<String>>) -> Vec<NativeBatch> {
+        let found = self.0.recent.of(runs.as_deref());
+        found.into_iter().map(NativeBatch).collect()
     }
 
     /// The version that a commit became, or `None` where it is not in the log.

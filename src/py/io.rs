@@ -8,6 +8,18 @@ use crate::store::account::IoAccount;
 
 type Line = (&'static str, &'static str, &'static str, u64, u64, u64, u64);
 
+type Request = (
+    &'static str,
+    &'static str,
+    String,
+    u64,
+    u64,
+    u64,
+    bool,
+    String,
+    Option<usize>,
+);
+
 #[pyclass(frozen, module = "fusiondelta._native")]
 pub struct NativeIo(pub Arc<IoAccount>);
 
@@ -31,5 +43,26 @@ impl NativeIo {
                 )
             })
             .collect()
+    }
+
+    /// The first requests one by one, and how many more there were: (operation, purpose, location,
+    /// nanoseconds since 1970, nanoseconds until the answer began, bytes, whether it repeats one,
+    /// failure, number of its scan).
+    fn trace(&self) -> (Vec<Request>, u64) {
+        let (requests, dropped) = self.0.trace.requests();
+        let shown = requests.into_iter().map(|request| {
+            (
+                request.operation.name(),
+                request.purpose.name(),
+                request.location,
+                request.started,
+                request.nanos,
+                request.bytes,
+                request.is_retry,
+                request.failure.map(|f| f.to_string()).unwrap_or_default(),
+                request.scan,
+            )
+        });
+        (shown.collect(), dropped)
     }
 }

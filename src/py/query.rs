@@ -1,5 +1,7 @@
 //! Planned queries and their rows.
 
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
@@ -19,10 +21,14 @@ use super::io::NativeIo;
 use super::tables::NativeTable;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::codec::HandleCodec;
+use crate::exec::digest::{ALGORITHM, Digest};
 use crate::exec::query::{Execution, Query};
 use crate::exec::replay;
 use crate::exec::stream::{Rows, Start};
+use crate::metrics::funnel::Funnel;
 use crate::runtime;
+
+type Scan = (String, Option<(String, u64)>, usize, u64, usize, u64);
 
 /// The codec of one pooled context.
 #[pyclass(frozen, module = "fusiondelta._native")]
@@ -165,6 +171,83 @@ impl NativeQuery {
     /// The physical plan with the metrics gathered so far.
     fn analyzed_text(&self, py: Python<'_>) -> PyResult<String> {
         Ok(py.detach(|| self.query.analyzed_text())?)
+    }
+
+    /// How far it has come: times in nanoseconds since 1970 (0 for not yet), counts, phases of planning,
+    /// and the digest where one was asked for.
+    fn course<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let out = PyDict::new(py);
+        let course = &self.query.course;
+        for (name, value) in [
+            ("started", &course.started),
+            ("first_row", &course.first_row),
+            ("ended", &course.ended),
+            ("rows", &course.rows),
+            ("batches", &course.batches),
+            ("bytes", &course.bytes),
+        ] {
+            out.set_item(name, value.load(Ordering::Relaxed))?;
+        }
+        let failure = course.failure();
+        let failure = failure.map(|(kind, message)| (kind.code(), message));
+        out.set_item("failure", failure)?;
+        out.set_item("phases", self.query.phases.clone())?;
+        let digest = course.digest.as_ref().map(Digest::now);
+        out.set_item(
+            "digest",
+            digest.map(|d| (ALGORITHM, d.rows, d.value, d.exact)),
+        )?;
+        Ok(out)
+    }
+
+    /// The operators: node_id, parent_id, operator, detail, partitions.
+    fn nodes(&self, py: Python<'_>) -> PyResult<NativeBatch> {
+        Ok(NativeBatch(py.detach(|| self.query.measured())?.nodes))
+    }
+
+    /// Paths of the operators, by the number that requests in the trace have.
+    fn scan_nodes(&self, py: Python<'_>) -> PyResult<HashMap<usize, String>> {
+        Ok(py.detach(|| self.query.measured())?.scan_nodes)
+    }
+
+    /// Calls `call()` once, from another thread, when the query has ended, or is dropped before it ran;
+    /// instead of what was to be called before.
+    fn on_end(&self, call: Py<PyAny>) {
+        self.query.on_end(Box::new(move || {
+            // Who ends a query, a thread of the runtime or one that drops it, does not wait for Python.
+            let Ok(runtime) = runtime::handle() else {
+                return;
+            };
+            runtime.spawn_blocking(move || {
+                Python::try_attach(|py| {
+                    if let Err(error) = call.call0(py) {
+                        error.write_unraisable(py, Some(call.bind(py)));
+                    }
+                });
+            });
+        }));
+    }
+
+    /// What each scan reads: path of its operator, table and version where it is a Delta table's, files
+    /// and bytes there are, files and bytes it may read.
+    fn scans(&self, py: Python<'_>) -> Vec<Scan> {
+        let scans = self.query.scans();
+        py.detach(|| {
+            let read = |scan: &Funnel| {
+                let (files, bytes) = scan.total().unwrap_or((scan.files, scan.bytes));
+                let table = scan.table.as_ref();
+                let table = table.map(|spec| (spec.uri.clone(), spec.version));
+                (
+                    scan.node.clone(),
+                    table,
+                    files,
+                    bytes,
+                    scan.files,
+                    scan.bytes,
+                )
+            };
+            scans.iter().map(read).collect()
+        })
     }
 
     fn metrics(&self, py: Python<'_>) -> PyResult<NativeBatch> {

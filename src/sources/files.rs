@@ -17,6 +17,7 @@ use datafusion::datasource::listing::{
 use futures::TryStreamExt;
 use url::Url;
 
+use super::ObservedTable;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
@@ -69,7 +70,7 @@ pub struct FilePin {
 
 #[derive(Debug)]
 pub struct FileTable {
-    pub table: Arc<ListingTable>,
+    pub table: Arc<ObservedTable>,
     pub pins: Vec<FilePin>,
 }
 
@@ -187,7 +188,7 @@ pub async fn open(
     let table = ListingTable::try_new(config)?
         .with_cache(state.runtime_env().cache_manager.get_file_statistic_cache());
     Ok(FileTable {
-        table: Arc::new(table),
+        table: Arc::new(ObservedTable(table)),
         pins,
     })
 }

@@ -2,3 +2,5 @@
 
 pub mod arrow;
 pub mod files;
+mod observed;
+pub use observed::ObservedTable;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use object_store::path::Path;
 use parking_lot::Mutex;
 
+use super::trace::Trace;
 use crate::error::{ErrorKind, NativeError, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,10 @@ impl Operation {
         (Self::Delete, "delete"),
         (Self::Copy, "copy"),
     ];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
 
     /// The operation as short accounts name it: parts count with wholes.
     pub fn family(self) -> &'static str {
@@ -73,6 +78,10 @@ impl Purpose {
         (Self::Data, "data"),
         (Self::Commit, "commit"),
     ];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
 
     /// Purpose of a request for `path`, by the names the Delta protocol gives to files.
     pub fn of(path: &str, operation: Operation) -> Self {
@@ -115,6 +124,8 @@ pub struct IoAccount {
     failures: Mutex<VecDeque<(ErrorKind, String)>>,
     /// Data files put, of an account that is asked to remember them.
     written: Mutex<Option<Vec<Path>>>,
+    /// The requests one by one.
+    pub trace: Trace,
     /// Whose the query is, where caches are kept apart by that; empty where they are shared.
     tenant: String,
     parent: Option<Arc<IoAccount>>,

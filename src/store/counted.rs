@@ -58,6 +58,7 @@ impl CountedStore {
             &self.account,
             operation,
             Purpose::of(path.as_ref(), operation),
+            path.as_ref(),
         )
     }
 
@@ -90,14 +91,14 @@ impl CountedStore {
     /// A call whose request is sent once.
     pub(super) fn call_once(&self, operation: Operation, path: &Path) -> Arc<Call> {
         let purpose = Purpose::of(path.as_ref(), operation);
-        Call::once(&self.account, operation, purpose)
+        Call::once(&self.account, operation, purpose, path.as_ref())
     }
 
     fn listing(&self, prefix: Option<&Path>) -> Arc<Call> {
         let operation = Operation::List;
         match prefix {
             Some(prefix) => self.call(operation, prefix),
-            None => Call::new(&self.account, operation, Purpose::Data),
+            None => Call::new(&self.account, operation, Purpose::Data, ""),
         }
     }
 
@@ -229,7 +230,7 @@ impl ObjectStore for CountedStore {
         let operation = Operation::Delete;
         if self.wire.is_some() {
             // Many objects in one request, which are all of one table.
-            let call = Call::new(&account, operation, Purpose::Data);
+            let call = Call::new(&account, operation, Purpose::Data, "");
             return call
                 .stream(deleted)
                 .map(move |done| done.map_err(|e| explain(e, &call)))

@@ -14,8 +14,10 @@ pub mod failure;
 pub mod literal;
 pub mod once;
 pub mod profile;
-mod request;
+pub mod request;
 mod routed;
+pub mod scan;
+pub mod trace;
 mod wire;
 
 use std::collections::HashMap;

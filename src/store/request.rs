@@ -5,6 +5,7 @@
 //! (`wire`) finds it there and tells it of every request it sends. So each request is counted for the
 //! query that caused it, retries and pages of listings included, whatever the store does in between.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 
 use super::account::{IoAccount, Operation, Purpose};
+use super::scan::ScanIo;
+use super::trace::{Traced, nanos, now};
 use crate::error::ErrorKind;
 
 tokio::task_local! {
@@ -35,6 +38,17 @@ pub enum Failure {
     Broken,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Connect => f.write_str("connect"),
+            Self::Broken => f.write_str("broken"),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
     /// The purpose, once it is certain (a footer is known by its bytes).
@@ -43,12 +57,17 @@ struct State {
     /// Requests not counted yet: (requests, retries, time).
     pending: (u64, u64, Duration),
     failure: Option<Failure>,
+    /// Where the last request is in the account's trace.
+    traced: Option<usize>,
 }
 
 #[derive(Debug)]
 pub struct Call {
     account: Arc<IoAccount>,
+    /// The scan that it is for.
+    scan: Option<Arc<ScanIo>>,
     operation: Operation,
+    location: String,
     likely: Purpose,
     /// A request that must not be sent twice: a put that only may create.
     once: bool,
@@ -56,19 +75,37 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn new(account: &Arc<IoAccount>, operation: Operation, likely: Purpose) -> Arc<Self> {
-        Arc::new(Self::make(account, operation, likely, false))
+    pub fn new(
+        account: &Arc<IoAccount>,
+        operation: Operation,
+        likely: Purpose,
+        location: &str,
+    ) -> Arc<Self> {
+        Arc::new(Self::make(account, operation, likely, location, false))
     }
 
     /// A call whose request is sent once, whatever happens to it.
-    pub fn once(account: &Arc<IoAccount>, operation: Operation, likely: Purpose) -> Arc<Self> {
-        Arc::new(Self::make(account, operation, likely, true))
+    pub fn once(
+        account: &Arc<IoAccount>,
+        operation: Operation,
+        likely: Purpose,
+        location: &str,
+    ) -> Arc<Self> {
+        Arc::new(Self::make(account, operation, likely, location, true))
     }
 
-    fn make(account: &Arc<IoAccount>, operation: Operation, likely: Purpose, once: bool) -> Self {
+    fn make(
+        account: &Arc<IoAccount>,
+        operation: Operation,
+        likely: Purpose,
+        location: &str,
+        once: bool,
+    ) -> Self {
         Self {
             account: Arc::clone(account),
+            scan: ScanIo::current(),
             operation,
+            location: location.to_owned(),
             likely,
             once,
             state: Mutex::new(State {
@@ -76,6 +113,7 @@ impl Call {
                 requests: 0,
                 pending: (0, 0, Duration::ZERO),
                 failure: None,
+                traced: None,
             }),
         }
     }
@@ -113,6 +151,20 @@ impl Call {
         state.requests += 1;
         state.failure = failure;
         let retries = u64::from(repeats);
+        if let Some(scan) = &self.scan {
+            scan.sent(repeats, time);
+        }
+        state.traced = self.account.trace.add(Traced {
+            operation: self.operation,
+            purpose: state.purpose.unwrap_or(self.likely),
+            location: self.location.clone(),
+            started: now().saturating_sub(nanos(time)),
+            nanos: nanos(time),
+            bytes: 0,
+            is_retry: repeats,
+            failure: state.failure.clone(),
+            scan: self.scan.as_ref().map(|scan| scan.scan),
+        });
         match state.purpose {
             Some(purpose) => self
                 .account
@@ -129,6 +181,11 @@ impl Call {
     pub fn settle(&self, purpose: Purpose) {
         let mut state = self.state.lock();
         state.purpose = Some(purpose);
+        if let Some(place) = state.traced {
+            self.account
+                .trace
+                .amend(place, |request| request.purpose = purpose);
+        }
         let (requests, retries, time) = std::mem::take(&mut state.pending);
         if requests > 0 {
             self.account
@@ -138,7 +195,17 @@ impl Call {
 
     /// Counts bytes that came or went.
     pub fn moved(&self, bytes: u64) {
-        let purpose = self.state.lock().purpose.unwrap_or(self.likely);
+        let state = self.state.lock();
+        let purpose = state.purpose.unwrap_or(self.likely);
+        if let Some(scan) = &self.scan {
+            scan.moved(bytes);
+        }
+        if let Some(place) = state.traced {
+            self.account
+                .trace
+                .amend(place, |request| request.bytes += bytes);
+        }
+        drop(state);
         self.account.moved(self.operation, purpose, bytes);
     }
 

@@ -58,6 +58,10 @@ OTHER = {
         "timeout": 1,
         "memory_limit": 1,
         "consistent_at": "2024-01-01",
+        "max_scan_bytes": 1,
+        "expect_pruning": {"t": 0.5},
+        "digest": True,
+        "progress": print,
         "tenant": "t",
         "tags": {"a": "b"},
     },
@@ -89,6 +93,19 @@ OTHER = {
         "enabled": True,
         "slow_query_threshold": 1,
         "slow_query_sampling": 1.0,
+        "traces": False,
+        "metrics": False,
+        "logs": True,
+        "operators": 1,
+        "requests": 1,
+        "statement": False,
+        "slow_query_rate": 1,
+        "slow_query_keep": 1,
+        "endpoint": "http://other",
+        "headers": {"a": "b"},
+        "protocol": "grpc",
+        "service_name": "s",
+        "delta_tracing": True,
     },
     fusiondelta.WriterProperties: {
         "compression": "snappy",
@@ -132,6 +149,7 @@ NEEDED = {
     fusiondelta.StorageProfile: {"kind": "s3", "write_safety": "conditional_put"},
     CommitSpec: {"uri": "file:///t", "commit_id": "c", "run_id": "r", "query_id": "q"},
     WriteSpec: {"mode": "overwrite"},
+    fusiondelta.TelemetryConfig: {"endpoint": "http://127.0.0.1:4318"},
 }
 #: What holds mappings or lists that a user gave, and so has no hash.
 UNHASHABLE = {CommitSpec, WriteSpec}

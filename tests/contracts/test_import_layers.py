@@ -19,27 +19,29 @@ LAYERS = [
     {"retry"},  # a second door to a profile
     {"snapshots"},
     {"sources", "sessions", "account"},
-    {"queries", "writes"},
+    {"queries"},
+    {"writes"},
     {"results"},  # a second door to what these give back
-    {"debug"},
+    {"debug", "progress"},
     {"engine"},
     {"__init__"},
-    {"cli"},
+    {"cli", "testing"},
 ]
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 
 #: Which parts may name a large library while they run (a type checker may see them anywhere).
 MAY_IMPORT = {
-    "datafusion": {"sessions", "queries"},
-    "deltalake": set(),
-    "pyarrow": {"sources", "sessions", "account", "queries", "writes", "cli"},
+    "datafusion": {"sessions", "queries", "testing"},
+    "deltalake": {"account"},
+    "pyarrow": {"sources", "sessions", "account", "queries", "writes", "cli", "testing"},
     "polars": {"queries"},
     "pandas": set(),
     "click": {"cli"},
     "opentelemetry": {"account"},
+    "pytest": {"testing"},
 }
 #: Parts that may load one when they are imported; elsewhere the import stands inside a function.
-AT_IMPORT = {"cli": {"click", "pyarrow"}}
+AT_IMPORT = {"cli": {"click", "pyarrow"}, "testing": {"pytest"}}
 
 pytestmark = pytest.mark.unit
 
@@ -124,6 +126,12 @@ def test_imports_go_one_way():
     assert problems(found) == []
 
 
+def test_pytest_is_for_its_plugin_alone():
+    assert {one.file for one in all_imports() if one.module.partition(".")[0] == "pytest"} == {
+        "testing/plugin.py"
+    }
+
+
 @pytest.mark.parametrize(
     ("file", "source", "says"),
     [
@@ -132,6 +140,8 @@ def test_imports_go_one_way():
         ("queries/_a.py", "from fusiondelta.writes import x", "queries imports writes"),
         ("debug.py", "from fusiondelta import FusionDeltaEngine", "debug imports __init__"),
         ("sources/_a.py", "def f():\n    from fusiondelta.queries import x", "sources imports"),
+        ("engine.py", "from fusiondelta.testing import x", "engine imports testing"),
+        ("testing/_a.py", "import pyarrow as pa", "imports pyarrow when it is imported"),
         ("profiles/_a.py", "def f():\n    import pyarrow as pa", "profiles imports pyarrow"),
         ("engine.py", "from datafusion.expr import Expr", "engine imports datafusion"),
         ("queries/_a.py", "import pyarrow.compute", "imports pyarrow when it is imported"),

@@ -20,6 +20,7 @@ COMMANDS = [
     "scripts/it_seed_storage.sh",
     "scripts/it_up_localstack.sh",
     "scripts/it_up_minio.sh",
+    "scripts/look_at_profile",
     "scripts/release_check",
     "scripts/servers",
     "scripts/smoke",

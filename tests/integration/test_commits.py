@@ -64,7 +64,7 @@ def test_what_reads_is_made_again_from_the_newest_version(engine, uri):
     assert result.attempts[0].winning_version == 1
     assert result.attempts[1].tried == ((2, "committed"),)
     assert result.read_version == 1
-    assert result.manifest().to_dict()["attempts"][0]["conflict"] is not None
+    assert result.manifest().to_dict()["write"]["attempts"][0]["conflict"] is not None
     assert litter(uri) == []
 
 

@@ -23,8 +23,7 @@ from fusiondelta import (
     StorageProfile,
     ThrottledError,
 )
-from tests.harness.faults import DropAnswer, Rule, Status
-from tests.harness.proxy import FaultProxy
+from fusiondelta.testing import DropAnswer, FaultProxy, Rule, Status
 from tests.harness.spark_log_store import STEPS, Died, SparkLogStore
 from tests.harness.steps import Steps
 from tests.stores import kinds

@@ -21,6 +21,7 @@ from fusiondelta import (
     IoPolicy,
     StorageProfile,
 )
+from fusiondelta.testing import ExpiredCredentials, FaultProxy, Latency, Rule
 from tests.harness.credential_services import (
     NOWHERE,
     AwsKeys,
@@ -30,8 +31,6 @@ from tests.harness.credential_services import (
     SsoPortal,
     write_aws_files,
 )
-from tests.harness.faults import ExpiredCredentials, Latency, Rule
-from tests.harness.proxy import FaultProxy
 from tests.stores import kinds
 
 pytestmark = [pytest.mark.stores, pytest.mark.parametrize("store", [kinds.MINIO], indirect=True)]

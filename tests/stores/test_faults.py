@@ -20,9 +20,10 @@ from fusiondelta import (
     StorageTimeoutError,
     ThrottledError,
 )
-from tests.harness.faults import (
+from fusiondelta.testing import (
     DropAnswer,
     ExpiredCredentials,
+    FaultProxy,
     Hang,
     Latency,
     Permanent,
@@ -36,7 +37,6 @@ from tests.harness.faults import (
     Truncate,
     WrongContentLength,
 )
-from tests.harness.proxy import FaultProxy
 from tests.stores import kinds
 
 pytestmark = [pytest.mark.stores, pytest.mark.parametrize("store", [kinds.MINIO], indirect=True)]

@@ -8,8 +8,16 @@ import pyarrow as pa
 import pytest
 
 from fusiondelta import CommitOutcomeUnknown, FusionDeltaEngine, IoPolicy, StorageError
-from tests.harness.faults import DropAnswer, Hang, Reset, ResetMidBody, Rule, Status, StatusAfter
-from tests.harness.proxy import FaultProxy
+from fusiondelta.testing import (
+    DropAnswer,
+    FaultProxy,
+    Hang,
+    Reset,
+    ResetMidBody,
+    Rule,
+    Status,
+    StatusAfter,
+)
 from tests.harness.steps import Steps
 from tests.stores import kinds
 

@@ -6,8 +6,7 @@ import pyarrow as pa
 import pytest
 
 from fusiondelta import FusionDeltaEngine, IoPolicy
-from tests.harness.faults import Latency, Permanent, Rule, Status
-from tests.harness.proxy import FaultProxy
+from fusiondelta.testing import FaultProxy, Latency, Permanent, Rule, Status
 from tests.stores import kinds
 
 pytestmark = pytest.mark.stores

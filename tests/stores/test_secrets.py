@@ -15,8 +15,7 @@ import pytest
 
 import fusiondelta
 from fusiondelta import FusionDeltaEngine, IoPolicy, StorageProfile
-from tests.harness.faults import Permanent, Reset, Rule, Status, Truncate
-from tests.harness.proxy import FaultProxy
+from fusiondelta.testing import FaultProxy, Permanent, Reset, Rule, Status, Truncate
 from tests.stores import kinds
 
 pytestmark = pytest.mark.stores

@@ -14,10 +14,9 @@ import pyarrow as pa
 import pytest
 
 from fusiondelta import AuthenticationError, FusionDeltaEngine, IoPolicy, StorageProfile
+from fusiondelta.testing import ExpiredCredentials, FaultProxy, Latency, Rule
 from tests.harness.bearer_front import BearerFront, account_sas
 from tests.harness.credential_services import NOWHERE
-from tests.harness.faults import ExpiredCredentials, Latency, Rule
-from tests.harness.proxy import FaultProxy
 from tests.harness.token_services import AzureMetadata, EntraTokens, GoogleMetadata, GoogleTokens
 from tests.stores import kinds
 

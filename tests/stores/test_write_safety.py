@@ -11,8 +11,7 @@ from fusiondelta import (
     UnsafeWritersWarning,
     WriteSafetyError,
 )
-from tests.harness.faults import Rule
-from tests.harness.proxy import FaultProxy
+from fusiondelta.testing import FaultProxy, Rule, StatusAfter
 from tests.stores import kinds
 
 pytestmark = [pytest.mark.stores]
@@ -53,7 +52,7 @@ def test_what_the_caller_vouches_for_is_not_tried(store):
 def test_a_single_writer_is_recorded(store):
     with FusionDeltaEngine(storage=store.profile(write_safety="single_writer_unsafe")) as engine:
         written = engine.write_delta(store.uri("a"), ROW)
-    assert written.manifest().to_dict()["write_safety"] == "single_writer_unsafe"
+    assert written.manifest().to_dict()["write"]["write_safety"] == "single_writer_unsafe"
 
 
 @minio
@@ -71,8 +70,6 @@ class _ForgetfulProxy(FaultProxy):
     """Answers 200 to a conditional put that the store refuses."""
 
     def __enter__(self):
-        from tests.harness.faults import StatusAfter
-
         made = super().__enter__()
         self.add(
             Rule(

@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from fusiondelta.testing import ExpiredCredentials, FaultProxy, Rule, Throttle
 from tests.harness.credential_services import (
     NOWHERE,
     AwsKeys,
@@ -26,8 +27,6 @@ from tests.harness.credential_services import (
     self_signed,
     write_aws_files,
 )
-from tests.harness.faults import ExpiredCredentials, Rule, Throttle
-from tests.harness.proxy import FaultProxy
 from tests.harness.token_services import (
     AzureMetadata,
     EntraTokens,

@@ -11,9 +11,11 @@ import time
 
 import pytest
 
-from tests.harness.faults import (
+from fusiondelta.errors import ConfigurationError
+from fusiondelta.testing import (
     DropAnswer,
     ExpiredCredentials,
+    FaultProxy,
     Hang,
     Latency,
     Permanent,
@@ -26,9 +28,8 @@ from tests.harness.faults import (
     Throttle,
     Truncate,
     WrongContentLength,
-    signing_key,
 )
-from tests.harness.proxy import FaultProxy
+from fusiondelta.testing._faults import signing_key
 
 pytestmark = pytest.mark.unit
 
@@ -463,6 +464,16 @@ class TestRules:
 )
 def test_signing_key(authorization, query, key):
     assert signing_key(authorization, query) == key
+
+
+@pytest.mark.parametrize("upstream", ["https://127.0.0.1:9000", "127.0.0.1:9000", ""])
+def test_only_plain_http_can_be_stood_before(upstream):
+    with pytest.raises(ConfigurationError, match="plain HTTP"):
+        FaultProxy(upstream)
+    proxy = FaultProxy("http://127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="plain HTTP"):
+        proxy.upstream = upstream
+    assert proxy.upstream == "http://127.0.0.1:1"
 
 
 def test_stopping_twice_and_never_started():

@@ -1,8 +1,38 @@
-"""The account of a query: plan bundle, request counts, run manifest."""
+"""The account of a query: plan bundle, metrics, requests, manifest, profile, telemetry."""
 
+from fusiondelta.account._account import Phase, Request, RunAccount, SourceAccount
+from fusiondelta.account._books import Accountable, Books, Entry, error_facts
 from fusiondelta.account._bundle import PlanBundle
-from fusiondelta.account._instruments import observe_storage
+from fusiondelta.account._diff import ManifestDiff, diff_manifests
 from fusiondelta.account._io import QueryIo
 from fusiondelta.account._manifest import RunManifest
+from fusiondelta.account._nodes import PlanNode, PlanTree, Skew
+from fusiondelta.account._profile import QueryProfile
+from fusiondelta.account._progress import QueryProgress
+from fusiondelta.account._replay import ReplayReport
+from fusiondelta.account._run import Run
+from fusiondelta.account._slow import SlowQuery
 
-__all__ = ["PlanBundle", "QueryIo", "RunManifest", "observe_storage"]
+__all__ = [
+    "Accountable",
+    "Books",
+    "Entry",
+    "ManifestDiff",
+    "Phase",
+    "PlanBundle",
+    "PlanNode",
+    "PlanTree",
+    "QueryIo",
+    "QueryProfile",
+    "QueryProgress",
+    "ReplayReport",
+    "Request",
+    "Run",
+    "RunAccount",
+    "RunManifest",
+    "Skew",
+    "SlowQuery",
+    "SourceAccount",
+    "diff_manifests",
+    "error_facts",
+]

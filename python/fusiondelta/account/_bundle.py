@@ -16,7 +16,7 @@ _KEY_SETTINGS = re.compile(r"^datafusion\.(execution|runtime|optimizer|explain|s
 _NORMAL = (
     (re.compile(r"file_groups=\{\d+ groups?: \[.*?\]\]\}"), "file_groups=<files>"),
     (re.compile(r"file_groups=\{\d+ groups?: \[\[.*?\]\]\.?\.?\.?\}"), "file_groups=<files>"),
-    (re.compile(r"[a-z]+://[^\s,\]})]+"), "<uri>"),
+    (re.compile(r"[a-z][a-z0-9+.-]*://[^\s,\]})]+"), "<uri>"),
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"), "<id>"),
     (re.compile(r"RoundRobinBatch\(\d+\)"), "RoundRobinBatch(<n>)"),
     (re.compile(r"(Hash\(\[.*?\]), \d+\)"), r"\1, <n>)"),

@@ -1,14 +1,25 @@
-"""The metrics table's columns, for queries that have none to show."""
+"""The metrics table, of one query, of many, or of one that has none to show."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fusiondelta._native import NativeBatch
 
-def fallback_metrics() -> pa.Table:
+
+def metrics_of(batches: Iterable[NativeBatch]) -> pa.Table:
+    """One metrics table of several of the extension's."""
+    import pyarrow as pa
+
+    found = [pa.record_batch(batch) for batch in batches]
+    return pa.Table.from_batches(found, schema=empty_metrics().schema)
+
+
+def empty_metrics() -> pa.Table:
     """An empty metrics table: the fallback way executes outside the extension."""
     import pyarrow as pa
 

@@ -4,65 +4,115 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fusiondelta.account import PlanBundle, QueryIo
+from fusiondelta.account import (
+    Entry,
+    Phase,
+    PlanBundle,
+    PlanTree,
+    QueryIo,
+    QueryProgress,
+    RunAccount,
+    RunManifest,
+    error_facts,
+)
+from fusiondelta.account._machine import machine_facts
+from fusiondelta.account._manifest import encode_parameters
+from fusiondelta.account._metrics import metrics_of
+from fusiondelta.account._progress import Watch, scanned_files, told
 from fusiondelta.account._versions import component_versions
-from fusiondelta.errors import FusionDeltaError, QueryCancelledError
+from fusiondelta.errors import FusionDeltaError, QueryCancelledError, class_of
+from fusiondelta.queries._account import phases_of, requests_of, source_account, tree_of
 from fusiondelta.queries._rows import ContextRows, ExtensionRows, Rows
+from fusiondelta.queries._spec import QuerySpec
 from fusiondelta.snapshots import SnapshotKey
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from fusiondelta._native import NativeIo, NativeQuery, NativeTable
+    from fusiondelta.sources import Resolved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked, and how it came to its plan.
+
+    Attributes:
+        run_id: Identifier of the run.
+        query_id: Identifier of the query.
+        session_id: Identifier of the context.
+        spec: The query.
+        kind: What it is: ``SELECT``, or the kind of statement.
+        parameters: Bound values by name.
+        sources: What it reads.
+        submitted: When it came, nanoseconds since 1970.
+        planned: When its plan was there.
+        phases: Steps in between, of this side.
+        memory_limit: Bytes it may reserve; None without a limit of its own.
+        tags: Free text by name, those of its run among them.
+        tenant: Who asks.
+    """
+
+    run_id: str
+    query_id: str
+    session_id: str
+    spec: QuerySpec
+    kind: str
+    parameters: Mapping[str, Any]
+    sources: Sequence[Resolved]
+    submitted: int
+    planned: int
+    phases: Sequence[Phase]
+    memory_limit: int | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    tenant: str | None = None
+
+    @property
+    def snapshots(self) -> dict[str, SnapshotKey]:
+        """Keys of the Delta tables by alias."""
+        return {one.alias: one.snapshot for one in self.sources if one.snapshot is not None}
 
 
 class Planned:
     """A query between planning and its last row.
 
     Args:
+        asked: What was asked.
+        io: Its counters.
         native: The native plan, or None for the fallback way.
         frame: The DataFrame, for the fallback way.
         fallback_reason: Why it goes that way.
+        translate: Makes typed errors of upstream ones.
         check: Raises where the engine is closed, or of another process.
+        entry: Who wants to know how it ends; None where nobody does.
         keep: What has to live as long as the query.
     """
 
     def __init__(
         self,
+        asked: Asked,
         *,
-        run_id: str,
-        query_id: str,
-        session_id: str,
-        sql: str | None,
-        parameters: Mapping[str, Any],
-        snapshots: Mapping[str, SnapshotKey],
         io: NativeIo,
-        capture_plan: bool,
-        tenant: str | None,
-        tags: Mapping[str, str],
         native: NativeQuery | None,
         frame: Any = None,
         fallback_reason: str | None = None,
         translate: Callable[[BaseException], FusionDeltaError],
         check: Callable[[], None],
+        entry: Entry | None = None,
         keep: tuple[Any, ...] = (),
     ) -> None:
-        self.run_id = run_id
-        self.query_id = query_id
-        self.session_id = session_id
-        self.snapshots = snapshots
-        self.capture_plan = capture_plan
-        self.tenant = tenant
-        self.tags = tags
+        self.asked = asked
         self.native = native
-        self.status = "planned"
-        self.error: dict[str, str] | None = None
-        self._sql = sql
-        self._parameters = parameters
+        self.entry = entry
+        self._status = "planned"
+        self._error: dict[str, str] | None = None
+        self._is_read = False
         self._io = io
         self._frame = frame
         self._fallback_reason = fallback_reason
@@ -71,6 +121,16 @@ class Planned:
         self._keep = keep
         self._lock = threading.Lock()
         self._bundle: PlanBundle | None = None
+        tell = told(asked.spec.progress, "query")
+        self._watch: Watch[QueryProgress] | None = None
+        if tell is not None:
+            mine = weakref.ref(self)
+            self._watch = Watch(tell, lambda seconds, done: _progress(mine(), seconds, done))
+        if entry is not None:
+            entry.planned(self)
+            if native is not None:
+                # Refers to the entry alone: what is dropped unread must be free to go.
+                native.on_end(entry.abandoned)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -90,7 +150,13 @@ class Planned:
     def rows(self, partition: int | None) -> Rows:
         """Rows of one partition or of all."""
         self._check()
+        if self._watch is not None:
+            self._watch.start()
         if self.native is not None:
+            self._is_read = True
+            if self.entry is not None or self._watch is not None:
+                # From here on the stream keeps the query, whoever reads it, and lets go at its end.
+                self.native.on_end(self._settle)
             return ExtensionRows(self.native.rows(partition), self.ended)
         return ContextRows(self._frame, self.schema, self._translate, self.ended)
 
@@ -98,19 +164,76 @@ class Planned:
         """The plan as a table of another query."""
         return self.native.as_table() if self.native is not None else None
 
+    # how it goes
+
+    @property
+    def status(self) -> str:
+        """Planned, running, finished, failed or cancelled."""
+        self._look()
+        return self._status
+
+    @property
+    def error(self) -> dict[str, str] | None:
+        """Class, kind and message of what it failed with."""
+        self._look()
+        return self._error
+
     def ended(self, error: BaseException | None) -> None:
-        """Note how the query ended; only the first call counts."""
+        """Note how the query ended; only the first call counts.
+
+        Raises:
+            BaseException: What a progress callback raised, where the query itself went well.
+        """
+        is_over = self.native is None or not self._is_read or bool(self.native.course()["ended"])
+        if error is None and not is_over:
+            # One partition of several.
+            return
+        failed = self._watch.finish() if self._watch is not None else None
+        if error is None:
+            self._close("finished", None)
+        elif isinstance(error, QueryCancelledError):
+            self._close("cancelled", None)
+        else:
+            self._close("failed", error_facts(error))
+        if self.entry is not None and is_over:
+            self.entry.ended(self)
+        if failed is not None and error is None:
+            raise failed
+
+    def _close(self, status: str, error: dict[str, str] | None) -> None:
         with self._lock:
-            if self.status not in ("planned", "running"):
-                return
-            if error is None:
-                self.status = "finished"
-            elif isinstance(error, QueryCancelledError):
-                self.status = "cancelled"
-            else:
-                self.status = "failed"
-                kind = error.kind.value if isinstance(error, FusionDeltaError) else ""
-                self.error = {"class": type(error).__name__, "kind": kind}
+            if self._status in ("planned", "running"):
+                self._status, self._error = status, error
+
+    def _look(self) -> None:
+        """See how the stream is, which others read without passing here."""
+        if self.native is None or self._status not in ("planned", "running"):
+            return
+        course = self.native.course()
+        if not course["ended"]:
+            if course["started"]:
+                with self._lock:
+                    if self._status == "planned":
+                        self._status = "running"
+            return
+        failure = course["failure"]
+        if failure is None:
+            self._close("finished", None)
+        elif failure[0] == QueryCancelledError.default_kind.value:
+            self._close("cancelled", None)
+        else:
+            name = class_of(failure[0]).__name__
+            self._close("failed", {"class": name, "kind": failure[0], "message": failure[1]})
+
+    def _settle(self) -> None:
+        """The stream has ended, however it was read."""
+        self._look()
+        if self._watch is not None:
+            self._watch.finish()
+        if self.entry is not None:
+            self.entry.ended(self)
+
+    # what there is to say of it
 
     def io(self) -> QueryIo:
         """Requests so far."""
@@ -118,14 +241,86 @@ class Planned:
 
     def metrics(self) -> pa.Table:
         """The metrics table."""
-        import pyarrow as pa
+        return metrics_of([] if self.native is None else [self.native.metrics()])
 
-        from fusiondelta.account._metrics import fallback_metrics
+    def tree(self) -> PlanTree:
+        """Operators with what they measured."""
+        if self.native is None:
+            return PlanTree(())
+        return tree_of(self.metrics(), self.native.nodes())
 
-        if self.native is not None:
-            batch = pa.record_batch(self.native.metrics())
-            return pa.Table.from_batches([batch])
-        return fallback_metrics()
+    def digest(self) -> dict[str, Any] | None:
+        """The digest of the rows so far, None where none was asked for."""
+        found = None if self.native is None else self.native.course()["digest"]
+        if found is None:
+            return None
+        algorithm, rows, value, exact = found
+        return {"algorithm": algorithm, "rows": rows, "value": value, "exact": exact}
+
+    def account(self) -> RunAccount:
+        """All that is known of the query so far."""
+        asked = self.asked
+        course: Mapping[str, Any] = {} if self.native is None else self.native.course()
+        nodes = {} if self.native is None else self.native.scan_nodes()
+        requests, dropped = requests_of(self._io, nodes)
+        return RunAccount(
+            run_id=asked.run_id,
+            query_id=asked.query_id,
+            session_id=asked.session_id,
+            kind="query",
+            operation=asked.kind,
+            status=self.status,
+            error=self.error,
+            sql=asked.spec.sql or None,
+            parameters=self._parameters(),
+            tenant=asked.tenant,
+            tags=asked.tags,
+            sources=tuple(source_account(one) for one in asked.sources),
+            snapshots=asked.snapshots,
+            submitted=asked.submitted,
+            planned=asked.planned,
+            started=course.get("started", 0),
+            first_row=course.get("first_row", 0),
+            ended=course.get("ended", 0),
+            phases=phases_of(self.native, asked.phases),
+            rows=course.get("rows", 0),
+            batches=course.get("batches", 0),
+            result_bytes=course.get("bytes", 0),
+            tree=self.tree(),
+            io=self.io(),
+            requests=requests,
+            requests_dropped=dropped,
+            peak_memory=0 if self.native is None else self.native.peak_memory,
+            execution="fallback" if self.native is None else "native",
+            fallback_reason=self._fallback_reason,
+            settings={} if self.native is None else dict(self.native.settings()),
+            versions=component_versions(),
+            machine=machine_facts(),
+        )
+
+    def manifest(self, *, pinned: bool = False) -> RunManifest:
+        """The query as one document."""
+        asked, spec = self.asked, self.asked.spec
+        consistent = spec.consistent_at
+        return RunManifest.of_account(
+            self.account(),
+            plan=self.bundle() if spec.capture_plan else None,
+            query={
+                "parameters_ipc": encode_parameters(asked.parameters),
+                "readonly": spec.readonly,
+                "consistent_at": None if consistent is None else str(consistent),
+                "memory_limit": asked.memory_limit,
+            },
+            result={
+                "partitions": self.partitions,
+                "columns": [
+                    {"name": one.name, "type": str(one.type), "nullable": one.nullable}
+                    for one in self.schema
+                ],
+                "digest": self.digest(),
+            },
+            pinned=pinned,
+        )
 
     def explain(self, *, analyze: bool) -> str:
         """The physical plan as text."""
@@ -139,13 +334,20 @@ class Planned:
             self._bundle = self._make_bundle()
         return self._bundle
 
+    def _parameters(self) -> dict[str, str]:
+        return {name: str(value) for name, value in self.asked.parameters.items()}
+
     def _make_bundle(self) -> PlanBundle:
-        parameters = {name: str(value) for name, value in self._parameters.items()}
-        snapshots = {alias: (key.uri, key.version) for alias, key in sorted(self.snapshots.items())}
+        common: dict[str, Any] = {
+            "sql": self.asked.spec.sql or None,
+            "parameters": self._parameters(),
+            "versions": component_versions(),
+            "snapshots": {
+                alias: (key.uri, key.version) for alias, key in sorted(self.asked.snapshots.items())
+            },
+        }
         if self.native is None:
             return PlanBundle(
-                sql=self._sql,
-                parameters=parameters,
                 logical_plan="",
                 optimized_plan=_text(lambda: self._frame.optimized_logical_plan().display_indent()),
                 physical_plan=_text(lambda: self._frame.execution_plan().display_indent()),
@@ -153,10 +355,9 @@ class Planned:
                 physical_proto=None,
                 physical_proto_missing="the query runs the fallback way",
                 settings={},
-                versions=component_versions(),
-                snapshots=snapshots,
                 execution="fallback",
                 fallback_reason=self._fallback_reason,
+                **common,
             )
         texts = self.native.texts()
         proto, missing = None, None
@@ -165,8 +366,6 @@ class Planned:
         except FusionDeltaError as error:
             missing = error.message
         return PlanBundle(
-            sql=self._sql,
-            parameters=parameters,
             logical_plan=texts["logical"],
             optimized_plan=texts["optimized"],
             physical_plan=texts["physical"],
@@ -174,9 +373,18 @@ class Planned:
             physical_proto=proto,
             physical_proto_missing=missing,
             settings=dict(self.native.settings()),
-            versions=component_versions(),
-            snapshots=snapshots,
+            **common,
         )
+
+
+def _progress(planned: Planned | None, seconds: float, done: bool) -> QueryProgress | None:
+    """How far a query is; None of one that is gone."""
+    if planned is None:
+        return None
+    rows = 0 if planned.native is None else planned.native.course()["rows"]
+    return QueryProgress.of(
+        seconds=seconds, rows=rows, io=planned.io(), files=scanned_files(planned.tree()), done=done
+    )
 
 
 def _text(make: Callable[[], str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from fusiondelta.account import PlanBundle, QueryIo, RunManifest
+from fusiondelta.account import PlanBundle, QueryIo, QueryProfile, RunAccount, RunManifest
 from fusiondelta.errors import QueryCancelledError, QueryError, StreamConsumedError
 from fusiondelta.profiles import MaterializeLimits
 from fusiondelta.queries._guards import guarded
@@ -192,6 +192,11 @@ class QueryResult:
 
         return ArrowSource(self.reader())
 
+    @property
+    def _read_from(self) -> tuple[Resolved, ...]:
+        """What it reads, for the account of a write."""
+        return tuple(self._planned.asked.sources)
+
     def _as_write_input(self) -> Any:
         """The native plan for a write, or None where only its rows are to be had."""
         native = self._planned.native
@@ -209,17 +214,17 @@ class QueryResult:
     @property
     def run_id(self) -> str:
         """Identifier of the run."""
-        return self._planned.run_id
+        return self._planned.asked.run_id
 
     @property
     def query_id(self) -> str:
         """Identifier of the query."""
-        return self._planned.query_id
+        return self._planned.asked.query_id
 
     @property
     def session_id(self) -> str:
         """Identifier of the context that planned it."""
-        return self._planned.session_id
+        return self._planned.asked.session_id
 
     @property
     def snapshots(self) -> tuple[SnapshotKey, ...]:
@@ -229,7 +234,7 @@ class QueryResult:
     @property
     def snapshots_by_alias(self) -> Mapping[str, SnapshotKey]:
         """Keys of the Delta tables read, by alias."""
-        return dict(sorted(self._planned.snapshots.items()))
+        return dict(sorted(self._planned.asked.snapshots.items()))
 
     @property
     def plan(self) -> PlanBundle:
@@ -238,7 +243,7 @@ class QueryResult:
         Raises:
             QueryError: The query was made with ``capture_plan=False``.
         """
-        if not self._planned.capture_plan:
+        if not self._planned.asked.spec.capture_plan:
             raise QueryError("the plan was not captured: the query has capture_plan=False")
         return self._planned.bundle()
 
@@ -264,27 +269,37 @@ class QueryResult:
         """
         return self._planned.explain(analyze=analyze)
 
-    def manifest(self) -> RunManifest:
-        """The run as one document."""
-        planned = self._planned
-        return RunManifest(
-            run_id=self.run_id,
-            query_id=self.query_id,
-            session_id=self.session_id,
-            kind="query",
-            snapshots=tuple(
-                {"alias": alias, "uri": key.uri, "version": key.version}
-                for alias, key in self.snapshots_by_alias.items()
-            ),
-            status=planned.status,
-            error=planned.error,
-            content={
-                "plan": planned.bundle().to_dict() if planned.capture_plan else None,
-                "io": self.io.to_dict(),
-                "tenant": planned.tenant,
-                "tags": dict(planned.tags),
-            },
-        )
+    def manifest(self, *, pinned: bool = False) -> RunManifest:
+        """The query as one document, which `FusionDeltaEngine.replay` can run again.
+
+        Args:
+            pinned: Whether it says that the versions it names are to be kept.
+        """
+        return self._planned.manifest(pinned=pinned)
+
+    def profile(self) -> QueryProfile:
+        """Where the time went, as a page: shown in a notebook, else ``.to_html(path)``."""
+        return QueryProfile(self._planned.account())
+
+    def account(self) -> RunAccount:
+        """All that is known of the query so far, as plain values."""
+        return self._planned.account()
+
+    @property
+    def digest(self) -> Mapping[str, Any] | None:
+        """Digest of the rows that were read, of a query with ``digest=True``; None of others.
+
+        The same rows give the same digest, in whatever order, batches and partitions they come.
+        Keys: ``algorithm``, ``rows``, ``value`` (floats at ten significant digits, four of float32,
+        because a sum of them depends on the order of its terms), ``exact`` (floats bit by bit).
+        """
+        return self._planned.digest()
+
+    @property
+    def traceparent(self) -> str | None:
+        """W3C trace context of the query's span, to hand on; None without telemetry."""
+        entry = self._planned.entry
+        return None if entry is None else entry.traceparent
 
     # end
 

@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
+from fusiondelta.account import Books, Entry
 from fusiondelta.account._versions import check_versions
-from fusiondelta.errors import ErrorKind, FusionDeltaError, QueryTimeoutError
+from fusiondelta.errors import FusionDeltaError, QueryError, QueryTimeoutError
 from fusiondelta.profiles import MaterializeLimits
 from fusiondelta.profiles._sizes import parse_bytes, parse_duration
-from fusiondelta.queries._planned import Planned
+from fusiondelta.queries._crossing import (
+    CATALOG,
+    MAY_FALL_BACK,
+    changed,
+    checked,
+    interrupt_in,
+    settings_of,
+    substrait_of,
+)
+from fusiondelta.queries._limits import check_scans
+from fusiondelta.queries._planned import Asked, Planned
 from fusiondelta.queries._result import QueryResult
 from fusiondelta.queries._spec import QuerySpec
+from fusiondelta.queries._steps import Steps
 from fusiondelta.sessions import ContextPool, Lease, bind, check_statement, translate
 from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import Resolution, Resolved, Source, as_source
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeEngine, NativeIo, NativeQuery
-
-#: Tables whose rows differ between the context and the extension: their functions, their settings.
-_CATALOG = re.compile(r"information_schema\.(routines|parameters|df_settings)")
-
-_VISIBLE = "datafusion.catalog.information_schema"
-
-#: Kinds of native planning failures after which the context may still know how: what cannot be
-#: carried, or differs between the two sides. All else (no memory, no time, no file) is the answer.
-_MAY_FALL_BACK = frozenset(
-    {
-        ErrorKind.QUERY,
-        ErrorKind.SQL,
-        ErrorKind.INTERNAL,
-        ErrorKind.EXECUTION,
-        ErrorKind.CONFIGURATION,
-    }
-)
 
 
 class _Results:
@@ -70,6 +65,40 @@ class _Results:
         return [result for result in found if result is not None and result.is_open]
 
 
+@dataclass(slots=True)
+class _Begun:
+    """A query that has begun.
+
+    Attributes:
+        spec: What is asked.
+        run_id: Identifier of the run.
+        query_id: Identifier of the query.
+        tags: Free text by name, those of its run among them.
+        steps: How long each step takes.
+        entry: Who wants to know how it ends.
+    """
+
+    spec: QuerySpec
+    run_id: str
+    query_id: str
+    tags: dict[str, str]
+    steps: Steps
+    entry: Entry | None = None
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """The block joins the query's span, and what it raises goes into the books."""
+        if self.entry is None:
+            yield
+            return
+        try:
+            with self.entry.context():
+                yield
+        except BaseException as error:
+            self.entry.failed(error)
+            raise
+
+
 @dataclass(frozen=True, slots=True)
 class QueryRunner:
     """What queries of an engine are run with.
@@ -82,6 +111,7 @@ class QueryRunner:
         limits: Guards of the materialising helpers.
         registered: Gives the sources that every query may read.
         by_tenant: Whether each tenant has caches of its own.
+        books: Who wants to know how queries end.
     """
 
     native: NativeEngine
@@ -91,6 +121,7 @@ class QueryRunner:
     limits: MaterializeLimits
     registered: Callable[[], Mapping[str, Source]]
     by_tenant: bool
+    books: Books
     _results: _Results = field(default_factory=_Results)
 
     @property
@@ -98,42 +129,53 @@ class QueryRunner:
         """SQL dialect of the profile."""
         return self.settings.get("datafusion.sql_parser.dialect", "generic")
 
-    def run(self, spec: QuerySpec, *, run_id: str) -> QueryResult:
-        """Parse, pin, plan; the result has not started."""
+    def run(self, spec: QuerySpec, *, run_id: str | None = None) -> QueryResult:
+        """Parse, pin, plan; the result has not started.
+
+        Args:
+            spec: The query.
+            run_id: Identifier of the run; that of the run this thread or task is in, or a new one,
+                where None.
+        """
         check_versions()
         self.native.check()
-        kind = check_statement(spec.sql, readonly=spec.readonly, dialect=self.dialect)
-        parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
-        clock = _Clock(spec.timeout)
-        io = self._new_io(spec)
-        lease = self.pool.acquire(clock.left())
-        try:
-            resolved = self._resolve(spec, io, clock)
-            self.register(lease, resolved)
-            tables = [r.alias for r in resolved]
+        begun = self._begin(spec, run_id)
+        with begun.noted():
+            kind = check_statement(spec.sql, readonly=spec.readonly, dialect=self.dialect)
+            parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
+            clock = _Clock(spec.timeout)
+            io = self._new_io(spec)
+            with begun.steps.step("wait"):
+                lease = self.pool.acquire(clock.left())
+            try:
+                with begun.steps.step("resolve"):
+                    resolved = self._resolve(spec, io, clock)
+                self.register(lease, resolved)
+                tables = [r.alias for r in resolved]
 
-            def typed(error: BaseException) -> FusionDeltaError:
-                return translate(error, sql=spec.sql, tables=tables, dialect=self.dialect)
+                def typed(error: BaseException) -> FusionDeltaError:
+                    return translate(error, sql=spec.sql, tables=tables, dialect=self.dialect)
 
-            frame = self._parse(lease, spec, parameters, typed)
-            return self._plan(
-                lease,
-                frame,
-                spec,
-                parameters=parameters,
-                resolved=resolved,
-                io=io,
-                clock=clock,
-                run_id=run_id,
-                typed=typed,
-                # Statements other than queries were executed by the context while it parsed them.
-                crosses=kind == "query",
-            )
-        except BaseException:
-            lease.release()
-            raise
+                with begun.steps.step("parse"):
+                    frame = self._parse(lease, spec, parameters, typed)
+                return self._plan(
+                    lease,
+                    frame,
+                    begun,
+                    parameters=parameters,
+                    resolved=resolved,
+                    io=io,
+                    clock=clock,
+                    typed=typed,
+                    # Others were executed by the context while it parsed them.
+                    crosses=kind == "query",
+                    kind="SELECT" if kind == "query" else kind.upper(),
+                )
+            except BaseException:
+                lease.release()
+                raise
 
-    def run_frame(self, frame: Any, lease: Lease, spec: QuerySpec, *, run_id: str) -> QueryResult:
+    def run_frame(self, frame: Any, lease: Lease, spec: QuerySpec) -> QueryResult:
         """Plan a DataFrame that was built on a lent session, which stays lent."""
         self.native.check()
 
@@ -142,18 +184,60 @@ class QueryRunner:
 
         # The holder of the session gives it back; what a query gives back is only a view of it.
         view = Lease(lease.ctx, lease.codec, lease.session_id, lent=True)
-        return self._plan(
-            view,
-            frame,
-            spec,
-            parameters={},
-            resolved=(),
-            io=self._new_io(spec),
-            clock=_Clock(spec.timeout),
-            run_id=run_id,
-            typed=typed,
-            crosses=True,
+        begun = self._begin(spec, None)
+        with begun.noted():
+            return self._plan(
+                view,
+                frame,
+                begun,
+                parameters={},
+                resolved=(),
+                io=self._new_io(spec),
+                clock=_Clock(spec.timeout),
+                typed=typed,
+                crosses=True,
+                kind="SELECT",
+            )
+
+    def _begin(self, spec: QuerySpec, run_id: str | None) -> _Begun:
+        steps = Steps()
+        run = self.books.current
+        tags, tenant = dict(spec.tags or {}), spec.tenant
+        if run is not None:
+            run_id = run_id or run.run_id
+            tags, tenant = {**run.tags, **tags}, tenant or run.tenant
+        begun = _Begun(spec.replace(tenant=tenant), run_id or new_id(), new_id(), tags, steps)
+        begun.entry = self.books.begin(
+            "query",
+            query_id=begun.query_id,
+            run_id=begun.run_id,
+            operation="SELECT",
+            sql=spec.sql or None,
+            tenant=tenant,
+            tags=tags,
         )
+        return begun
+
+    def substrait(self, spec: QuerySpec) -> bytes:
+        """The optimized logical plan of a query as a Substrait message."""
+        check_versions()
+        self.native.check()
+        check_statement(spec.sql, readonly=True, dialect=self.dialect)
+        parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
+        clock = _Clock(spec.timeout)
+        lease = self.pool.acquire(clock.left())
+        try:
+            resolved = self._resolve(spec, self._new_io(spec), clock)
+            self.register(lease, resolved)
+            tables = [one.alias for one in resolved]
+
+            def typed(error: BaseException) -> FusionDeltaError:
+                return translate(error, sql=spec.sql, tables=tables, dialect=self.dialect)
+
+            frame = self._parse(lease, spec, parameters, typed)
+            return substrait_of(frame, lease.ctx, typed)
+        finally:
+            lease.release()
 
     def _new_io(self, spec: QuerySpec) -> NativeIo:
         return self.native.new_io((spec.tenant or "") if self.by_tenant else "")
@@ -230,42 +314,57 @@ class QueryRunner:
         try:
             return lease.ctx.sql_with_options(spec.sql, options, param_values=dict(parameters))
         except Exception as error:
-            raise _interrupt_in(error) or typed(error) from error
+            raise interrupt_in(error) or typed(error) from error
 
     def _plan(
         self,
         lease: Lease,
         frame: Any,
-        spec: QuerySpec,
+        begun: _Begun,
         *,
         parameters: Mapping[str, Any],
         resolved: list[Resolved] | tuple[Resolved, ...],
         io: NativeIo,
         clock: _Clock,
-        run_id: str,
         typed: Callable[[BaseException], FusionDeltaError],
         crosses: bool,
+        kind: str,
     ) -> QueryResult:
-        query_id = new_id()
+        spec = begun.spec
+        ids = (begun.run_id, begun.query_id)
+        limit = spec.memory_limit
+        memory = None if limit is None else parse_bytes("memory_limit", limit)
         native, reason = None, "the statement is not a query"
         if crosses:
-            native, reason = self._cross(lease, frame, spec, io, clock, typed, (run_id, query_id))
-        planned = Planned(
-            run_id=run_id,
-            query_id=query_id,
+            with begun.steps.step("cross"):
+                native, reason = self._cross(lease, frame, spec, memory, io, clock, typed, ids)
+        if native is None and spec.digest:
+            raise QueryError(f"digest=True needs a native plan, and {reason}")
+        asked = Asked(
+            run_id=begun.run_id,
+            query_id=begun.query_id,
             session_id=lease.session_id,
-            sql=spec.sql or None,
+            spec=spec,
+            kind=kind,
             parameters=parameters,
-            snapshots={r.alias: r.snapshot for r in resolved if r.snapshot is not None},
-            io=io,
-            capture_plan=spec.capture_plan,
+            sources=resolved,
+            submitted=begun.steps.submitted,
+            planned=time.time_ns(),
+            phases=begun.steps.found,
+            memory_limit=memory,
+            tags=begun.tags,
             tenant=spec.tenant,
-            tags=dict(spec.tags or {}),
+        )
+        check_scans(spec, native, asked.snapshots)
+        planned = Planned(
+            asked,
+            io=io,
             native=native,
             frame=None if native is not None else frame,
             fallback_reason=None if native is not None else reason,
             translate=typed,
             check=self.native.check,
+            entry=begun.entry,
             # Tables of other libraries and table functions ask for their context whenever they are
             # planned, which a result that another query or a write uses is once more.
             keep=(*resolved, lease.ctx),
@@ -287,6 +386,7 @@ class QueryRunner:
         lease: Lease,
         frame: Any,
         spec: QuerySpec,
+        memory_limit: int | None,
         io: NativeIo,
         clock: _Clock,
         typed: Callable[[BaseException], FusionDeltaError],
@@ -296,21 +396,18 @@ class QueryRunner:
         try:
             optimized = frame.optimized_logical_plan()
         except Exception as error:
-            raise _interrupt_in(error) or typed(error) from error
+            raise interrupt_in(error) or typed(error) from error
         shown = optimized.display_indent_schema()
-        catalog = _CATALOG.search(shown)
+        catalog = CATALOG.search(shown)
         if catalog is not None:
             return None, f"{catalog[0]} describes the context that planned the query"
         try:
             encoded = optimized.to_bytes(lease.ctx)
         except Exception as error:
-            interrupt = _interrupt_in(error)
+            interrupt = interrupt_in(error)
             if interrupt is not None:
                 raise interrupt from error
-            return None, _checked(frame, typed, f"the plan cannot be encoded: {error}")
-        limit = (
-            None if spec.memory_limit is None else parse_bytes("memory_limit", spec.memory_limit)
-        )
+            return None, checked(frame, typed, f"the plan cannot be encoded: {error}")
         try:
             native = self.native.plan(
                 lease.ctx,
@@ -320,84 +417,23 @@ class QueryRunner:
                 io,
                 ids,
                 capture=spec.capture_plan,
-                memory_limit=limit,
+                digest=spec.digest,
+                memory_limit=memory_limit,
                 timeout=clock.left(),
             )
         except FusionDeltaError as error:
-            if error.kind not in _MAY_FALL_BACK:
+            if error.kind not in MAY_FALL_BACK:
                 raise
-            return None, _checked(frame, typed, f"the plan was refused natively: {error.message}")
-        changed = _changed(shown, native.arrived_columns())
-        if changed is not None:
-            return None, _checked(frame, typed, f"the plan changed on the way: {changed}")
+            return None, checked(frame, typed, f"the plan was refused natively: {error.message}")
+        difference = changed(shown, native.arrived_columns())
+        if difference is not None:
+            return None, checked(frame, typed, f"the plan changed on the way: {difference}")
         return native, ""
 
     def _session_settings(self, lease: Lease) -> dict[str, str]:
         if not lease.lent:
             return dict(self.settings)
-        return _settings_of(lease.ctx)
-
-
-def _interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
-    """The Ctrl-C that an error came of.
-
-    One that arrives while `datafusion` logs is left pending there, and comes out as the cause of a
-    SystemError.
-    """
-    cause: BaseException | None = error
-    while isinstance(cause, SystemError):
-        cause = cause.__cause__ or cause.__context__
-    return cause if isinstance(cause, KeyboardInterrupt) else None
-
-
-def _settings_of(ctx: Any) -> dict[str, str]:
-    """Settings of a context whose holder may have changed them, and hidden the catalog."""
-    query = "SELECT name, value FROM information_schema.df_settings"
-    try:
-        rows = ctx.sql(query).collect()
-        visible = "true"
-    except ValueError:
-        ctx.sql(f"SET {_VISIBLE} = true")
-        try:
-            rows = ctx.sql(query).collect()
-        finally:
-            ctx.sql(f"SET {_VISIBLE} = false")
-        visible = "false"
-    settings = {
-        name: value
-        for batch in rows
-        for name, value in zip(
-            batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True
-        )
-        if value is not None and not name.startswith("datafusion.runtime.")
-    }
-    return {**settings, _VISIBLE: visible}
-
-
-def _changed(sent: str, arrived: str) -> str | None:
-    """How the columns of a plan differ from those that were sent, nullability apart.
-
-    Not every scalar survives the encoding: half floats come back as floats.
-
-    Args:
-        sent: Plan text with schemas, of the context.
-        arrived: Columns as plan texts show them, of the extension.
-    """
-    if "Float16(" in sent:
-        return "it has a half-float literal, which has no encoding"
-    # A child stands on a line of its own, indented; names of columns may hold line ends too.
-    first = sent.split("\n  ", 1)[0].replace(";N", "")
-    arrived = arrived.replace(";N", "")
-    return None if first.endswith(arrived) else f"{first!r} became {arrived!r}"
-
-
-def _checked(frame: Any, typed: Callable[[BaseException], FusionDeltaError], reason: str) -> str:
-    """The reason for the fallback way, once the context has shown that it can plan the query."""
-    try:
-        frame.execution_plan()
-    except Exception as error:
-        raise typed(error) from error
-    return reason
+        return settings_of(lease.ctx)
 
 
 class _Clock:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusiondelta.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from fusiondelta.account import QueryProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,13 @@ class QuerySpec:
         timeout: Time from the call to the last row; no limit where None.
         memory_limit: Bytes (or ``"2GiB"``) the query may reserve on top of the engine's own limit.
         consistent_at: Instant that every Delta source without a version of its own is pinned to.
+        max_scan_bytes: Most bytes (or ``"10GiB"``) of files the plan may hold once partition values
+            and statistics were looked at; more is refused before any is read.
+        expect_pruning: Share of a Delta table's files, by alias and from 0 to 1, that the plan must
+            leave out; less is refused before any is read.
+        digest: Whether the rows are digested on their way out; see `QueryResult.digest`.
+        progress: Called four times a second with a `QueryProgress` while rows are read, from a
+            thread of its own.
         tenant: Name of who asks, for spans and manifests.
         tags: Free text by name, for spans and manifests.
     """
@@ -35,6 +45,10 @@ class QuerySpec:
     timeout: dt.timedelta | float | None = None
     memory_limit: int | str | None = None
     consistent_at: dt.datetime | str | None = None
+    max_scan_bytes: int | str | None = None
+    expect_pruning: Mapping[str, float] | None = None
+    digest: bool = False
+    progress: Callable[[QueryProgress], None] | None = None
     tenant: str | None = None
     tags: Mapping[str, str] | None = None
 

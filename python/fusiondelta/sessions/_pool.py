@@ -124,6 +124,12 @@ class ContextPool:
         with self._condition:
             self._functions.append(function)
 
+    @property
+    def functions(self) -> tuple[Any, ...]:
+        """Functions that contexts are made with."""
+        with self._condition:
+            return tuple(self._functions)
+
     def close(self) -> None:
         """Refuse further leases."""
         with self._condition:

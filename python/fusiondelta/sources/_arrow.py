@@ -57,7 +57,7 @@ class ArrowSource(Source):
             provider = NativeTable.from_batches(reader, resolution.partitions)
         else:
             provider = NativeTable.from_stream(alias, reader)
-        return Resolved(alias, provider, self.describe())
+        return Resolved(alias, provider, self.describe(), kind="memory")
 
 
 class ProviderSource(Source):

@@ -42,4 +42,11 @@ class DeltaChanges(Source):
         """
         location = resolution.canonical(self.uri)
         table = resolution.engine.changes(location, resolution.io, start=self.start, end=self.end)
-        return Resolved(alias, table, self.describe())
+        return Resolved(
+            alias,
+            table,
+            self.describe(),
+            kind="changes",
+            uri=location,
+            options={"start": self.start, "end": self.end},
+        )

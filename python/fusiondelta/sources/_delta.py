@@ -99,7 +99,15 @@ class DeltaSource(Source):
 
     def _resolved(self, alias: str, table: NativeDelta) -> Resolved:
         key = SnapshotKey(_bare(table.uri), table.version)
-        return Resolved(alias, table, f"Delta table {key}", snapshot=key, delta=table)
+        return Resolved(
+            alias,
+            table,
+            f"Delta table {key}",
+            snapshot=key,
+            delta=table,
+            kind="delta",
+            uri=key.uri,
+        )
 
     def _table(self) -> NativeDelta:
         if self._open is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,43 @@ class _FileSource(Source):
             options, dict(resolution.settings), resolution.io, resolution.timeout
         )
         pins = tuple(FilePin(*pin) for pin in files.pins)
-        return Resolved(alias, files, f"{self.kind} files {self.describe()}", files=pins)
+        return Resolved(
+            alias,
+            files,
+            f"{self.kind} files {self.describe()}",
+            files=pins,
+            kind=self.kind,
+            uri=urls[0],
+            options=self._recipe(urls),
+        )
+
+    def _recipe(self, urls: Sequence[str]) -> dict[str, Any]:
+        """The arguments as plain values; schemas as Arrow IPC in base64."""
+        recipe: dict[str, Any] = {"paths": list(urls), **self._options()}
+        if self.extension is not None:
+            recipe["extension"] = self.extension
+        if self.compression is not None:
+            recipe["compression"] = self.compression
+        if self.schema is not None:
+            recipe["schema_ipc"] = _schema_text(self.schema)
+        if self.partition_columns:
+            import pyarrow as pa
+
+            columns = pa.schema(list(self.partition_columns.items()))
+            recipe["partition_columns_ipc"] = _schema_text(columns)
+        return recipe
+
+
+def _schema_text(schema: Any) -> str:
+    import pyarrow as pa
+
+    return base64.b64encode(pa.schema(schema).serialize().to_pybytes()).decode("ascii")
+
+
+def _schema_of(text: str) -> Any:
+    import pyarrow as pa
+
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
 
 
 def _is_folder(path: str, url: str, extension: str | None, kind: str) -> bool:
@@ -222,3 +259,29 @@ class IpcSource(_FileSource):
     """
 
     kind = "arrow"
+
+
+_BY_KIND: dict[str, type[_FileSource]] = {
+    "parquet": ParquetSource,
+    "csv": CsvSource,
+    "json": JsonSource,
+    "arrow": IpcSource,
+}
+
+
+def files_of_recipe(kind: str, recipe: Mapping[str, Any]) -> Source:
+    """The file source that the ``options`` of a `Resolved` were made of.
+
+    Args:
+        kind: ``parquet``, ``csv``, ``json`` or ``arrow``.
+        recipe: The options.
+    """
+    given = dict(recipe)
+    paths = given.pop("paths")
+    schema = given.pop("schema_ipc", None)
+    columns = given.pop("partition_columns_ipc", None)
+    if schema is not None:
+        given["schema"] = _schema_of(schema)
+    if columns is not None:
+        given["partition_columns"] = {field.name: field.type for field in _schema_of(columns)}
+    return _BY_KIND[kind](paths, **given)

@@ -75,6 +75,11 @@ class Resolved:
         snapshot: Key of a Delta table.
         files: Pins of a file source.
         delta: The native table of a Delta source.
+        kind: ``delta``, ``parquet``, ``csv``, ``json``, ``arrow`` (IPC files), ``changes``;
+            ``memory`` for Arrow data, ``provider`` for tables of other libraries and other queries.
+        uri: Where it is, in canonical spelling; empty of what is in memory.
+        options: What makes the source again besides, as plain values.
+        keep: What has to live as long as the table.
     """
 
     alias: str
@@ -83,4 +88,7 @@ class Resolved:
     snapshot: SnapshotKey | None = None
     files: tuple[FilePin, ...] = ()
     delta: NativeDelta | None = None
+    kind: str = "provider"
+    uri: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
     keep: tuple[Any, ...] = field(default=(), repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
-from fusiondelta.account import QueryIo
+from fusiondelta.account import Books, QueryIo
 from fusiondelta.account._versions import check_versions, component_versions
 from fusiondelta.errors import (
     CommitConflict,
@@ -20,17 +21,18 @@ from fusiondelta.errors import (
     FusionDeltaError,
     UnsupportedTableFeatureError,
 )
-from fusiondelta.profiles import RetryPolicy, TablePolicy
+from fusiondelta.profiles import RetryPolicy, StorageProfile, TablePolicy
 from fusiondelta.profiles._sizes import Duration, parse_duration
 from fusiondelta.snapshots import SnapshotKey
 from fusiondelta.sources import Resolution
 from fusiondelta.storage import SafetyGate, covers
-from fusiondelta.writes._progress import Watch, WriteProgress
+from fusiondelta.writes._progress import WriteProgress, WriteWatch
+from fusiondelta.writes._record import WriteRecord
 from fusiondelta.writes._result import CommitAttempt, WriteResult
-from fusiondelta.writes._spec import CommitSpec
+from fusiondelta.writes._spec import CommitSpec, WriteSpec
 
 if TYPE_CHECKING:
-    from fusiondelta._native import NativeEngine, NativeIo
+    from fusiondelta._native import NativeEngine
     from fusiondelta.writes._changes import ChangeSpec
     from fusiondelta.writes._ingest import WriteSource
 
@@ -75,6 +77,7 @@ class Committer:
         resolution: How locations are spelled.
         settings: DataFusion settings of the profile.
         safety: Lets commits pass where they are safe.
+        books: Who wants to know how changes end.
         policies: What may be done to tables, by canonical prefix.
         hook: Called at each step of every commit; for tests.
     """
@@ -83,6 +86,7 @@ class Committer:
     resolution: Resolution
     settings: Mapping[str, str]
     safety: SafetyGate
+    books: Books
     policies: Mapping[str, TablePolicy] = field(default_factory=dict)
     hook: Callable[[str, int | None], None] | None = None
 
@@ -106,12 +110,58 @@ class Committer:
         refused = self.refuses(location)
         if refused is not None and change.removes_rows:
             raise UnsupportedTableFeatureError(f"{change.kind} of {location}: {refused}")
+        run = self.books.current
+        if run is not None:
+            options = replace(options, run_id=run.run_id)
+        io = self.native.new_io()
+        record = WriteRecord(
+            run_id=options.run_id,
+            query_id=new_id(),
+            operation=_operation(change),
+            io=io,
+            tenant=None if run is None else run.tenant,
+            tags={} if run is None else run.tags,
+            settings=self.settings,
+            modes=_modes(change),
+        )
+        entry = self.books.begin(
+            "write",
+            query_id=record.query_id,
+            run_id=record.run_id,
+            operation=record.operation,
+            tenant=record.tenant,
+            tags=record.tags,
+            attributes={"db.collection.name": location},
+        )
+        if entry is not None:
+            entry.planned(record)
+        joined = contextlib.nullcontext() if entry is None else entry.context()
+        try:
+            with joined:
+                return self._committed(location, profile, change, options, source, record)
+        except BaseException as error:
+            record.failed(error)
+            raise
+        finally:
+            if entry is not None:
+                entry.ended(record)
+
+    def _committed(
+        self,
+        location: str,
+        profile: StorageProfile,
+        change: ChangeSpec,
+        options: CommitOptions,
+        source: WriteSource | None,
+        record: WriteRecord,
+    ) -> WriteResult:
         commit_id = new_id()
+        io = record.io
         spec = CommitSpec(
             uri=location,
             commit_id=commit_id,
             run_id=options.run_id,
-            query_id=new_id(),
+            query_id=record.query_id,
             metadata=_commit_metadata(options.metadata, commit_id, options.run_id),
             idempotency_key=_idempotency_key(options.idempotency_key),
             hook=self.hook,
@@ -119,13 +169,13 @@ class Committer:
         limit = None if options.timeout is None else parse_duration("timeout", options.timeout)
         seconds = None if limit is None else limit.total_seconds()
         clock = _Clock(options.retry or RetryPolicy(), seconds)
-        io = self.native.new_io()
         safety = self.safety.require(spec.uri, profile, io, clock.left())
         os.environ.setdefault(_UPLOADS_VARIABLE, str(_UPLOAD_BYTES))
         attempts: list[CommitAttempt] = []
-        watch = Watch(options.progress, io)
+        record.write = {"commit_id": commit_id, "write_safety": safety, "attempts": []}
+        watch = WriteWatch(options.progress, change.kind, io)
         with watch.watching():
-            found = self._attempt(spec, change, source, clock, io, attempts, watch)
+            found = self._attempt(spec, change, source, clock, record, attempts, watch)
         attempts.append(
             CommitAttempt(
                 number=clock.number,
@@ -135,23 +185,30 @@ class Committer:
         )
         metrics = _metrics(found["operation"])
         outcome = "COMMITTED" if found["committed"] else "UNCHANGED"
+        record.succeeded(found)
+        target = SnapshotKey(spec.uri, found["version"])
+        record.snapshots = {**record.snapshots, "target": target}
+        facts: dict[str, Any] = {
+            "outcome": "IGNORED" if metrics.get("ignored") else outcome,
+            "commit_id": found["commit_id"],
+            "read_version": found["read_version"],
+            "rows_written": found["rows"],
+            "bytes_written": found["bytes"],
+            "files_added": found["files_added"],
+            "files_removed": found["files_removed"],
+            "write_safety": safety,
+            "replayed": found["replayed"],
+            "operation_metrics": metrics,
+        }
+        record.write = {**facts, "attempts": [one.to_dict() for one in attempts]}
         return WriteResult(
-            snapshot=SnapshotKey(spec.uri, found["version"]),
-            outcome="IGNORED" if metrics.get("ignored") else outcome,
-            commit_id=found["commit_id"],
-            read_version=found["read_version"],
-            rows_written=found["rows"],
-            bytes_written=found["bytes"],
-            files_added=found["files_added"],
-            files_removed=found["files_removed"],
+            snapshot=target,
             run_id=options.run_id,
             query_id=spec.query_id,
             io=QueryIo.of(io),
-            write_safety=safety,
             attempts=tuple(attempts),
-            replayed=found["replayed"],
-            operation_metrics=metrics,
-            _metrics=found["metrics"],
+            _record=record,
+            **facts,
         )
 
     def _attempt(
@@ -160,27 +217,35 @@ class Committer:
         change: ChangeSpec,
         source: WriteSource | None,
         clock: _Clock,
-        io: NativeIo,
+        record: WriteRecord,
         attempts: list[CommitAttempt],
-        watch: Watch,
+        watch: WriteWatch,
     ) -> dict[str, Any]:
         """What the extension says of the attempt that succeeded; those that lost are noted."""
         try:
             while True:
                 rows = None if source is None else source.open()
                 read = None if source is None else _own_version(source, spec.uri)
+                if source is not None:
+                    record.snapshots = dict(source.snapshots())
+                    record.sources = source.read_from()
                 try:
-                    return self.native.commit(
-                        replace(spec, source_version=read),
-                        change,
-                        io,
-                        dict(self.settings),
-                        query=None if rows is None else rows.query,
-                        stream=None if rows is None else rows.stream,
-                        timeout=clock.left(),
-                    )
+                    with record.attempt():
+                        return self.native.commit(
+                            replace(spec, source_version=read),
+                            change,
+                            record.io,
+                            dict(self.settings),
+                            query=None if rows is None else rows.query,
+                            stream=None if rows is None else rows.stream,
+                            timeout=clock.left(),
+                        )
                 except CommitConflict as error:
                     attempts.append(_lost(error, clock))
+                    record.write = {
+                        **record.write,
+                        "attempts": [one.to_dict() for one in attempts],
+                    }
                     obstacle = clock.obstacle(error, source, read is not None)
                     if obstacle is not None:
                         raise _refused(error, obstacle, attempts) from None
@@ -264,6 +329,21 @@ class _Clock:
         time.sleep(self.waited if left is None else min(self.waited, left))
         self._delay = min(self._delay * 2, self._policy.longest_delay.total_seconds())
         self.number += 1
+
+
+def _operation(change: ChangeSpec) -> str:
+    """The change in a word; a write is called by its mode."""
+    return change.mode if isinstance(change, WriteSpec) else change.kind
+
+
+def _modes(change: ChangeSpec) -> dict[str, Any]:
+    if not isinstance(change, WriteSpec):
+        return {"mode": None, "schema_mode": None, "partition_by": []}
+    return {
+        "mode": change.mode,
+        "schema_mode": change.schema_mode,
+        "partition_by": change.partition_by or [],
+    }
 
 
 def _lost(error: CommitConflict, clock: _Clock) -> CommitAttempt:

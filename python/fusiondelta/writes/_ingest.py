@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusiondelta.errors import ConfigurationError, SourceError
 from fusiondelta.snapshots import SnapshotKey
-from fusiondelta.sources import HELD, native_reader
+from fusiondelta.sources import HELD, Resolved, native_reader
 from fusiondelta.writes._spool import Spool
 
 if TYPE_CHECKING:
@@ -100,6 +100,13 @@ class WriteSource:
         opened = self._opened
         source = self._data if opened is None else opened.source
         found: Mapping[str, SnapshotKey] = getattr(source, "snapshots_by_alias", {})
+        return found
+
+    def read_from(self) -> tuple[Resolved, ...]:
+        """What the rows are read from, where the source tells."""
+        opened = self._opened
+        source = self._data if opened is None else opened.source
+        found: tuple[Resolved, ...] = getattr(source, "_read_from", ())
         return found
 
     def open(self) -> WriteInput:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fusiondelta.account import QueryIo
+from fusiondelta.account._progress import Watch, told
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeIo
-
-#: Seconds between two calls.
-INTERVAL = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,63 +34,31 @@ class WriteProgress:
     done: bool = False
 
 
-class Watch:
-    """Calls back while a change is made, from a thread of its own, and once more at its end.
-
-    An exception of the callback ends the calls, and is raised once the change has ended.
+class WriteWatch(Watch[WriteProgress]):
+    """Calls back while a change is made; see `Watch`.
 
     Args:
-        tell: The callback; None for none.
+        tell: The callback; None for none but what is asked for in this context.
+        kind: Of the change.
         io: Counters of the change.
     """
 
-    def __init__(self, tell: Callable[[WriteProgress], None] | None, io: NativeIo) -> None:
-        self._tell = tell
+    def __init__(
+        self, tell: Callable[[WriteProgress], None] | None, kind: str, io: NativeIo
+    ) -> None:
+        super().__init__(told(tell, kind), self._progress)
         self._io = io
-        self._started = time.monotonic()
-        self._over = threading.Event()
-        self._failed: BaseException | None = None
         self.attempt = 1
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """For as long as the block lasts."""
-        if self._tell is None:
-            yield
-            return
-        thread = threading.Thread(target=self._run, name="fusiondelta-progress", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
-        if self._failed is not None:
-            raise self._failed
-
-    def _run(self) -> None:
-        while not self._over.wait(INTERVAL):
-            if not self._say(done=False):
-                return
-        self._say(done=True)
-
-    def _say(self, *, done: bool) -> bool:
+    def _progress(self, seconds: float, done: bool) -> WriteProgress:
         io = QueryIo.of(self._io)
-        read = sum(line.bytes for line in io.lines if line.operation.startswith("get"))
-        written = sum(line.bytes for line in io.lines if line.operation in ("put", "multipart"))
-        progress = WriteProgress(
-            seconds=time.monotonic() - self._started,
+        return WriteProgress(
+            seconds=seconds,
             attempt=self.attempt,
-            bytes_read=read,
-            bytes_written=written,
-            requests=sum(line.requests for line in io.lines),
+            bytes_read=sum(one.bytes for one in io.lines if one.operation.startswith("get")),
+            bytes_written=sum(
+                one.bytes for one in io.lines if one.operation in ("put", "multipart")
+            ),
+            requests=sum(one.requests for one in io.lines),
             done=done,
         )
-        if self._tell is None:
-            return False
-        try:
-            self._tell(progress)
-        except BaseException as error:
-            self._failed = error
-            return False
-        return True

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fusiondelta.account import QueryIo, RunManifest
+from fusiondelta.account import QueryIo, QueryProfile, RunAccount, RunManifest
 from fusiondelta.snapshots import SnapshotKey
+from fusiondelta.writes._record import WriteRecord
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,41 +100,20 @@ class WriteResult:
     attempts: tuple[CommitAttempt, ...] = ()
     replayed: bool = False
     operation_metrics: Mapping[str, Any] = field(default_factory=dict)
-    _metrics: Any = field(default=None, repr=False, compare=False)
+    _record: WriteRecord = field(repr=False, compare=False)
 
     def metrics(self) -> pa.Table:
         """Metrics of the write's plan; see `QueryResult.metrics`."""
-        import pyarrow as pa
+        return self._record.metrics()
 
-        from fusiondelta.account._metrics import fallback_metrics
+    def account(self) -> RunAccount:
+        """All that is known of the write, as plain values."""
+        return self._record.account()
 
-        if self._metrics is None:
-            return fallback_metrics()
-        return pa.Table.from_batches([pa.record_batch(self._metrics)])
+    def profile(self) -> QueryProfile:
+        """Where the time went, as a page; see `QueryResult.profile`."""
+        return QueryProfile(self.account())
 
     def manifest(self) -> RunManifest:
         """The write as one document."""
-        return RunManifest(
-            run_id=self.run_id,
-            query_id=self.query_id,
-            session_id="",
-            kind="write",
-            snapshots=(
-                {"alias": "target", "uri": self.snapshot.uri, "version": self.snapshot.version},
-            ),
-            status="finished",
-            content={
-                "outcome": self.outcome,
-                "commit_id": self.commit_id,
-                "read_version": self.read_version,
-                "rows_written": self.rows_written,
-                "bytes_written": self.bytes_written,
-                "files_added": self.files_added,
-                "files_removed": self.files_removed,
-                "io": self.io.to_dict(),
-                "write_safety": self.write_safety,
-                "attempts": [one.to_dict() for one in self.attempts],
-                "replayed": self.replayed,
-                "operation_metrics": dict(self.operation_metrics),
-            },
-        )
+        return self._record.manifest()

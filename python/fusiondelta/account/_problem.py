@@ -1,0 +1,40 @@
+"""`Problem`: something that made a run slower or dearer than it had to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["high", "medium", "low"]
+
+#: Worst first.
+SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
+
+#: Part of the time from which a problem is the first to look at.
+LARGE_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A named problem of a run.
+
+    Attributes:
+        name: ``row_explosion``, ``spill``, ``scan_prunes_nothing``, ``rows_read_in_vain``,
+            ``small_files``, ``skew``, ``cold_cache``, ``retries``, ``memory_near_limit``,
+            ``fallback`` or ``waited_for_context``.
+        node: Operator that has it, ``0.1.0``; None of the run as a whole.
+        severity: ``high``, ``medium`` or ``low``.
+        what: What was seen, in numbers.
+        advice: What to do.
+    """
+
+    name: str
+    node: str | None
+    severity: Severity
+    what: str
+    advice: str
+
+
+def severity_of(share: float) -> Severity:
+    """How bad a problem is that concerns a part of the time, 0 to 1."""
+    return "high" if share >= LARGE_SHARE else "medium"
