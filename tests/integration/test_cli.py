@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 import fusiondelta
-from fusiondelta.cli import _arguments, _output
+from fusiondelta.cli import _arguments, _config, _output
 from fusiondelta.cli._storage import profiles_for
 from fusiondelta.errors import ConfigurationError
 
@@ -214,7 +214,7 @@ def config(tmp_path, monkeypatch):
     def load(text):
         path = tmp_path / "c.toml"
         path.write_text(text)
-        return _arguments.load_config(path)
+        return _config.load_config(path)
 
     return load
 
@@ -226,7 +226,7 @@ def test_a_config_file(config):
         "a": _arguments.SourceArgument("/t", 3),
         "b": _arguments.SourceArgument("x.csv"),
     }
-    assert config("") == _arguments.Config()
+    assert config("") == _config.Config()
 
 
 def test_storage_in_a_config_file(config, monkeypatch):

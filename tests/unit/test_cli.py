@@ -1,205 +1,26 @@
-"""The command line without an engine: arguments, formats, exit codes, what is called and closed."""
+"""The command line without an engine: queries, exit codes, what is called and closed."""
 
 from __future__ import annotations
 
-import datetime as dt
 import io
 import json
-from decimal import Decimal
+import sys
 
-import click
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 import pytest
-from click.testing import CliRunner
 
-import fusiondelta
-from fusiondelta.cli import _arguments, _commands, _output, cli
-from fusiondelta.errors import SnapshotNotFoundError, SqlError
+import fusiondelta.progress
+from fusiondelta.account import QueryProgress
+from fusiondelta.cli import _interrupt, _queries, _session
+from fusiondelta.errors import ConfigurationError, SqlError
+from tests.unit.cli_fakes import HOSTILE, FakeEngine, FakeSource, account, batch, runner
 
 pytestmark = pytest.mark.unit
-
-UTC = dt.timezone.utc
-
-
-class FakeSource:
-    def __init__(self, uri, as_of=None):
-        self.uri, self.as_of = uri, as_of
-
-    def __eq__(self, other):
-        return (self.uri, self.as_of) == (other.uri, other.as_of)
-
-    __hash__ = None
-
-
-class FakeTable:
-    def __init__(self, as_of=None):
-        self.as_of = as_of
-
-    def history(self, limit=None):
-        commits = [
-            {"version": 1, "timestamp": 0, "operation": "WRITE", "operationParameters": {"a": 1}},
-            {"version": 0, "timestamp": 0, "operation": "CREATE", "userName": "ada"},
-        ]
-        return commits[:limit]
-
-    def detail(self):
-        return {"as_of": self.as_of, "schema": {"id": "long"}}
-
-
-class FakeEngine:
-    """One query, answered with `batches`; an exception among them is raised in its turn."""
-
-    def __init__(self, batches=()):
-        self.batches = list(batches)
-        self.schema = getattr(self.batches[0], "schema", None) if self.batches else None
-        self.profile = self.storage = self.asked = None
-        self.pulled = self.closed_results = self.closed = 0
-
-    def __call__(self, profile=None, storage=None):
-        self.profile, self.storage = profile, storage
-        return self
-
-    def query(self, sql, *, sources=None, param_values=None):
-        self.asked = (sql, sources, param_values)
-        if isinstance(self.batches[0], SqlError):
-            raise self.batches[0]
-        return FakeResult(self)
-
-    def open_delta(self, uri, as_of=None):
-        if uri == "missing":
-            raise SnapshotNotFoundError("no table here")
-        return FakeTable(as_of)
-
-    def close(self):
-        self.closed += 1
-
-
-class FakeResult:
-    def __init__(self, engine):
-        self.engine = engine
-
-    def reader(self):
-        return pa.RecordBatchReader.from_batches(self.engine.schema, self._pull())
-
-    def _pull(self):
-        for batch in self.engine.batches:
-            self.engine.pulled += 1
-            if isinstance(batch, BaseException):
-                raise batch
-            yield batch
-
-    def explain(self):
-        return "Projection: x"
-
-    def close(self):
-        self.engine.closed_results += 1
-
-
-def batch(**columns):
-    return pa.RecordBatch.from_pydict(columns)
 
 
 @pytest.fixture
 def run(monkeypatch):
-    monkeypatch.setattr(fusiondelta, "DeltaSource", FakeSource, raising=False)
-
-    def invoke(engine, *args, **kwargs):
-        monkeypatch.setattr(fusiondelta, "FusionDeltaEngine", engine, raising=False)
-        return CliRunner().invoke(cli, args, **kwargs)
-
-    return invoke
-
-
-def reader_of(*batches):
-    return pa.RecordBatchReader.from_batches(batches[0].schema, iter(batches))
-
-
-def written(format_, *batches, limit=None):
-    raw = io.BytesIO()
-    _output.write(reader_of(*batches), format_, _output.Sink(raw), limit)
-    return raw.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("text", "uri", "as_of"),
-    [
-        ("t=/data/t", "/data/t", None),
-        ("t=/data/t@3", "/data/t", 3),
-        ("t=/data/t@0", "/data/t", 0),
-        ("t=/data/me@home/t", "/data/me@home/t", None),
-        ("t=/data/t@v2", "/data/t@v2", None),
-        ("t=/data/t@5@7", "/data/t@5", 7),
-        ("t=/data/t@", "/data/t@", None),
-        ("t=/data/a=b/t@3", "/data/a=b/t", 3),
-        ("t=abfss://box@account.dfs.core.windows.net/t", None, None),
-        ("t=/t@2024-05-01", "/t", dt.datetime(2024, 5, 1, tzinfo=UTC)),
-        ("t=/t@2024-05-01T12:30Z", "/t", dt.datetime(2024, 5, 1, 12, 30, tzinfo=UTC)),
-        ("t=/t@2024-05-01T12:00:00+0200", "/t", dt.datetime(2024, 5, 1, 10, tzinfo=UTC)),
-        ("t=/t@2024-05-01 12:00:00.5", "/t", dt.datetime(2024, 5, 1, 12, 0, 0, 500000, UTC)),
-        ("t=/t@2024-13-01", "/t@2024-13-01", None),
-    ],
-)
-def test_a_version_or_a_time_after_the_last_at_is_one(text, uri, as_of):
-    (source,) = _arguments.parse_sources([text]).values()
-    assert source == _arguments.SourceArgument(uri or text[2:], as_of)
-
-
-@pytest.mark.parametrize(
-    "arguments", [["t"], ["=/t"], ["t="], ["t=/a", "t=/b"], ["t=@3"], ["t=/a@-1"]]
-)
-def test_a_source_of_another_form_is_refused(arguments):
-    with pytest.raises(click.BadParameter):
-        _arguments.parse_sources(arguments)
-
-
-def test_files_go_bare_and_tables_pinned(monkeypatch):
-    monkeypatch.setattr(fusiondelta, "DeltaSource", FakeSource, raising=False)
-    sources = _arguments.parse_sources(["a=x.CSV", "b=/t", "c=/t.parquet@2", "d=x.arrow"])
-    assert {name: source.to_source() for name, source in sources.items()} == {
-        "a": "x.CSV",
-        "b": FakeSource("/t"),
-        "c": FakeSource("/t.parquet", 2),
-        "d": "x.arrow",
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("3", 3),
-        ("3.5", 3.5),
-        ("true", True),
-        ("null", None),
-        ('"3"', "3"),
-        ("007", "007"),
-        ("", ""),
-        ("abc", "abc"),
-        ("NaN", "NaN"),
-        ("[1]", "[1]"),
-        ('{"a": 1}', '{"a": 1}'),
-        ("[" * 100_000, "[" * 100_000),
-    ],
-)
-def test_a_parameter_is_a_json_scalar_or_text(text, value):
-    parsed = _arguments.parse_value(text)
-    assert parsed == value
-    assert type(parsed) is type(value)
-
-
-def test_parameters_by_name_and_by_position():
-    assert _arguments.parse_params([]) is None
-    assert _arguments.parse_params(["a=1", "b=x=y"]) == {"a": 1, "b": "x=y"}
-    assert _arguments.parse_params(["2=b", "1=a"]) == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    "arguments", [["a"], ["=1"], ["0=1"], ["a-b=1"], ["a=1", "a=2"], ["a=1", "1=2"], ["2=x"]]
-)
-def test_parameters_of_another_form_are_refused(arguments):
-    with pytest.raises(click.BadParameter):
-        _arguments.parse_params(arguments)
+    return runner(monkeypatch)
 
 
 def test_query_hands_over_sources_and_parameters_and_closes_everything(run):
@@ -219,89 +40,6 @@ def test_a_table_stops_reading_after_the_limit(run):
     assert "at least 1 more row not shown" in result.stdout
     assert engine.pulled == 2
     assert engine.closed_results == 1
-
-
-def test_a_table_of_exactly_the_limit_says_nothing_of_more():
-    assert b"more" not in written("table", batch(x=[1, 2]), limit=2)
-    assert b"more" in written("table", batch(x=[1, 2]), limit=1)
-
-
-def test_a_table_is_aligned_and_does_not_steer_the_terminal():
-    shown = written("table", batch(name=["日本", "é", "a\nb\x1b[31m"], n=[1, 10, None])).decode()
-    assert shown.splitlines() == [
-        "name" + " " * 10 + "   n",
-        "-" * 12 + "  ----",
-        "日本" + " " * 8 + "     1",
-        "é" + " " * 11 + "    10",
-        "a\\nb\\x1b[31m  NULL",
-    ]
-
-
-def test_json_is_one_object_a_line_with_every_digit():
-    out = written(
-        "json",
-        pa.RecordBatch.from_arrays(
-            [
-                pa.array([1, None], pa.timestamp("ns", "UTC")),
-                pa.array([Decimal("1.50"), None]),
-                pa.array([float("nan"), 0.5]),
-                pa.array([{"d": b"\x01\xff", "l": [1, None]}, None]),
-                pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
-                pa.array([3_000_000, None], pa.int32()).cast(pa.date32()),
-            ],
-            names=["t", "d", "f", "s", "m", "day"],
-        ),
-    )
-    assert [json.loads(line) for line in out.splitlines()] == [
-        {
-            "t": "1970-01-01 00:00:00.000000001Z",
-            "d": "1.50",
-            "f": None,
-            "s": {"d": "01ff", "l": [1, None]},
-            "m": {"k": 1},
-            "day": "10183-09-21",
-        },
-        {"t": None, "d": None, "f": 0.5, "s": None, "m": None, "day": None},
-    ]
-
-
-def test_json_does_not_lose_a_column_that_shares_its_name(run):
-    same = pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], names=["id", "id"])
-    result = run(FakeEngine([same]), "query", "SELECT 1", "--format", "json")
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: a JSON object")
-
-
-def test_csv_has_text_for_what_arrow_has_none():
-    out = written(
-        "csv",
-        pa.RecordBatch.from_arrays(
-            [
-                pa.array(["a,b", None], pa.string_view()),
-                pa.array([[1, 2], None]),
-                pa.array([b"\xff", None]),
-                pa.array(["x", "y"]).dictionary_encode(),
-                pa.array(["", None]),
-            ],
-            names=["s", "l", "b", "d", "e"],
-        ),
-    )
-    assert out.decode().splitlines() == [
-        '"s","l","b","d","e"',
-        '"a,b","[1, 2]","ff","x",""',
-        ',,,"y",',
-    ]
-
-
-def test_parquet_and_arrow_are_read_back_and_limited():
-    batches = [batch(x=[1, 2]), batch(x=[3])]
-    whole = written("parquet", *batches)
-    assert pyarrow.parquet.read_table(io.BytesIO(whole)).to_pydict() == {"x": [1, 2, 3]}
-    part = written("arrow", *batches, limit=2)
-    assert pa.ipc.open_stream(part).read_all().to_pydict() == {"x": [1, 2]}
-    none = written("parquet", *batches, limit=0)
-    assert pyarrow.parquet.read_table(io.BytesIO(none)).num_rows == 0
 
 
 @pytest.mark.parametrize("format_", ["parquet", "arrow", "csv"])
@@ -341,7 +79,16 @@ def test_interruption_and_a_broken_pipe_end_quietly(run, error, code):
         ["query", "SELECT 1", "--param", "t"],
         ["query", "SELECT 1", "--format", "xml"],
         ["query", "SELECT 1", "--config", "/no/such/file.toml"],
+        ["query", "SELECT 1", "--memory-limit", "much"],
+        ["query", "SELECT 1", "--timeout", "0"],
+        ["query", "SELECT 1", "--tag", "t"],
+        ["query", "SELECT 1", "--digest"],
         ["detail", "/t", "--version", "newest"],
+        ["restore", "/t", "newest"],
+        ["vacuum", "/t", "--retention", "soon"],
+        ["optimize", "/t", "--where", "day"],
+        ["optimize", "/t", "--z-order", " , "],
+        ["diff", "a.json"],
         ["history", "/t", "--limit", "0"],
         ["nonsense"],
     ],
@@ -358,43 +105,120 @@ def test_binary_formats_are_kept_from_a_terminal(run, monkeypatch):
     class FakeSys:
         stdout = Terminal()
 
-    monkeypatch.setattr(_commands, "sys", FakeSys)
+    monkeypatch.setattr(_queries, "sys", FakeSys)
     result = run(FakeEngine(), "query", "SELECT 1", "--format", "parquet")
     assert result.exit_code == 2
     assert "--output" in result.stderr
 
 
+def test_what_the_query_may_use_and_how_it_is_called_is_handed_over(run):
+    engine = FakeEngine([batch(x=[1])])
+    limits = ["--timeout", "2.5", "--memory-limit", "1GiB", "--max-scan-bytes", "7"]
+    result = run(engine, "query", "SELECT 1", *limits, "--tag", "who=me", "--tag", "why=")
+    assert result.exit_code == 0, result.output
+    assert engine.calls["query"] == {
+        "timeout": 2.5,
+        "memory_limit": 2**30,
+        "max_scan_bytes": 7,
+        "tags": {"who": "me", "why": ""},
+    }
+    assert engine.options == {}
+
+
+def test_what_is_accounted_for_runs_to_its_end_and_is_kept(run):
+    engine = FakeEngine([batch(x=[1, 2]), batch(x=[3]), batch(x=[4])])
+    kept = ["--artifacts", "/a", "--manifest", "/m.json", "--digest"]
+    result = run(engine, "query", "SELECT 1", "--limit-rows", "1", *kept)
+    assert result.exit_code == 0, result.output
+    assert "(3 more rows not shown" in result.stdout
+    assert str(engine.options["artifacts"]) == "/a"
+    assert engine.calls["query"] == {"digest": True}
+    assert engine.manifests == [("/m.json", 3)]
+    engine = FakeEngine([batch(x=[1, 2]), batch(x=[3])])
+    run(engine, "query", "SELECT 1", "--format", "csv", "--limit-rows", "1", "--manifest", "/m")
+    assert engine.manifests == [("/m", 2)]
+
+
+def test_a_failed_query_leaves_its_manifest_and_its_own_error(run, monkeypatch):
+    engine = FakeEngine([batch(x=[1]), pa.ArrowInvalid("division by zero")])
+    result = run(engine, "query", "SELECT 1", "--manifest", "/m")
+    assert (result.exit_code, result.stderr) == (1, "error: division by zero\n")
+    assert engine.manifests == [("/m", 2)]
+
+    def broken(*_):
+        raise ConfigurationError("no room")
+
+    monkeypatch.setattr(_session, "_keep_manifest", broken)
+    result = run(engine, "query", "SELECT 1", "--manifest", "/m")
+    assert result.stderr == "error: division by zero\n"
+
+
+def test_errors_are_one_line_that_does_not_steer_the_terminal(run):
+    result = run(FakeEngine([SqlError(HOSTILE)]), "query", "SELECT 1")
+    assert result.stderr == "error[sql]: a\\x1b[31mb c\\u202ed\\x9b1m e\n"
+    result = run(FakeEngine([batch(x=[1]), pa.ArrowInvalid(HOSTILE)]), "query", "SELECT 1")
+    assert result.stderr == "error: a\\x1b[31mb c\\u202ed\\x9b1m e\n"
+
+
+def test_what_is_not_installed_is_told_in_one_line(run):
+    result = run(FakeEngine([batch(x=[1]), ImportError("no polars")]), "query", "SELECT 1")
+    assert (result.exit_code, result.stderr) == (1, "error: no polars\n")
+
+
 def test_explain_prints_the_plan(run):
     engine = FakeEngine([batch(x=[1])])
     result = run(engine, "explain", "SELECT 1")
-    assert (result.exit_code, result.stdout) == (0, "Projection: x\n")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Projection: a\\x1b[31mb")
+    assert "measured" not in result.stdout
     assert (engine.pulled, engine.closed_results) == (0, 1)
 
 
-def test_history_and_detail(run):
-    table = run(FakeEngine(), "history", "/t").stdout
-    assert '1970-01-01T00:00:00+00:00  WRITE      {"a": 1}' in table
-    lines = run(FakeEngine(), "history", "/t", "--limit", "1", "--json").stdout.splitlines()
-    assert [json.loads(line)["version"] for line in lines] == [1]
-    facts = run(FakeEngine(), "detail", "/t", "--version", "4", "--json").stdout
-    assert json.loads(facts) == {"as_of": 4, "schema": {"id": "long"}}
-    assert '{"id": "long"}' in run(FakeEngine(), "detail", "/t").stdout
-
-
-def test_versions_names_what_the_package_stands_on(run):
-    result = run(FakeEngine(), "versions")
+def test_explain_runs_the_query_where_asked_and_shows_all_plans(run):
+    engine = FakeEngine([batch(x=[1]), batch(x=[2])])
+    result = run(engine, "explain", "SELECT 1", "--analyze", "--verbose")
     assert result.exit_code == 0, result.output
-    assert {line.split()[0] for line in result.stdout.splitlines()} >= {
-        "python",
-        "fusiondelta",
-        "datafusion",
-        "deltalake",
-        "pyarrow",
-    }
+    assert engine.pulled == 2
+    assert result.stdout.startswith("-- logical\nL\n\n-- optimized\nO\n\n-- physical\nProjection")
+    assert result.stdout.endswith("measured\n")
 
 
-def test_formats_offered_are_formats_written():
-    assert _commands._FORMATS == _output.FORMATS
+def test_explain_as_json(run):
+    engine = FakeEngine([batch(x=[1])])
+    told = json.loads(run(engine, "explain", "SELECT 1", "--json").stdout)
+    assert told == {"plan": {"physical_plan": "P"}, "operators": None}
+    told = json.loads(run(engine, "explain", "SELECT 1", "--json", "--analyze").stdout)
+    assert [one["operator"] for one in told["operators"]] == ["FilterExec", "DataSourceExec"]
+
+
+def test_profile_tells_the_most_expensive_operators_first(run):
+    engine = FakeEngine([batch(x=[1]), batch(x=[2])])
+    result = run(engine, "profile", "SELECT 1")
+    assert result.exit_code == 0, result.output
+    assert engine.pulled == 2
+    lines = result.stdout.split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert lines[0] == "2 rows in 3.00 s: planning 1.00 s, execution 2.00 s"
+    assert lines[1] == "2.00 KiB read in 3 requests; 1.00 KiB of memory at most"
+    assert lines[3].split() == ["share", "time", "rows", "memory", "node", "operator"]
+    assert lines[5].split()[:6] == ["75", "%", "3.00", "s", "7", "4.00"]
+    assert "0.0   a\\x1b[31mb" in lines[5]
+    assert lines[6].endswith("FilterExec")
+    assert lines[7:9] == ["", "no problems found"]
+
+
+def test_profile_names_problems_with_advice(run):
+    engine = FakeEngine([batch(x=[1])])
+    engine.account = account(execution="fallback", fallback_reason=HOSTILE)
+    lines = run(engine, "profile", "SELECT 1").stdout.split("\n")
+    assert any(line.partition(": ")[2] == "fallback" for line in lines)
+    assert all(line.isprintable() for line in lines)
+    told = json.loads(run(engine, "profile", "SELECT 1", "--json").stdout)
+    assert [one["name"] for one in told["problems"]] == ["fallback"]
+    assert told["problems"][0]["advice"]
+    assert [one["id"] for one in told["operators"]] == ["0.0", "0"]
+    assert [one["share"] for one in told["operators"]] == [0.75, 0.25]
+    assert (told["rows"], told["seconds"], told["io"]["bytes_read"]) == (2, 3.0, 2048)
 
 
 def test_an_interrupt_that_native_code_lost_still_ends_the_query(run, monkeypatch):
@@ -402,8 +226,64 @@ def test_an_interrupt_that_native_code_lost_still_ends_the_query(run, monkeypatc
         def is_set(self):
             return True
 
-    monkeypatch.setattr(_commands._interrupt, "_seen", Seen())
+    monkeypatch.setattr(_interrupt, "_seen", Seen())
     engine = FakeEngine([batch(x=[1]), batch(x=[2])])
     result = run(engine, "query", "SELECT 1", "--format", "csv")
     assert (result.exit_code, result.stderr) == (130, "")
     assert engine.closed_results == 1
+
+
+class Stream(io.StringIO):
+    """Standard error that is a terminal, or is none."""
+
+    def __init__(self, is_terminal):
+        super().__init__()
+        self.is_terminal = is_terminal
+
+    def isatty(self):
+        return self.is_terminal
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "progress", "is_shown"),
+    [
+        (True, None, True),
+        (True, False, False),
+        (True, True, True),
+        (False, None, False),
+        (False, True, True),
+    ],
+)
+def test_a_bar_is_shown_on_a_terminal_or_where_asked(monkeypatch, is_terminal, progress, is_shown):
+    stream = Stream(is_terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with _session.bar_shown(progress) as bar:
+        assert (bar is not None) is is_shown
+        if bar is not None:
+            bar(QueryProgress(seconds=1.0, rows=7, bytes_read=0, requests=0))
+            assert "7 rows" in stream.getvalue()
+    # It is gone when the block ends.
+    assert stream.getvalue().endswith("\r" if is_shown else "")
+    assert "\n" not in stream.getvalue()
+    with _session.bars_shown(progress):
+        assert fusiondelta.progress.enabled() is is_shown
+    assert not fusiondelta.progress.enabled()
+
+
+def test_without_tqdm_a_bar_is_missing_only_where_it_was_asked_for(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.std", None)
+    monkeypatch.setattr(sys, "stderr", Stream(True))
+    with _session.bar_shown(None) as bar:
+        assert bar is None
+    monkeypatch.undo()
+
+
+def test_a_query_gets_the_bar_it_was_asked_to_show(run):
+    engine = FakeEngine([batch(x=[1])])
+    assert run(engine, "query", "SELECT 1", "--progress").exit_code == 0
+    assert isinstance(engine.calls["query"]["progress"], fusiondelta.progress.Bar)
+    run(engine, "query", "SELECT 1", "--no-progress")
+    assert engine.calls["query"] == {}
+    run(engine, "query", "SELECT 1")
+    assert engine.calls["query"] == {}

@@ -15,6 +15,8 @@ except ModuleNotFoundError as error:
     )
     raise SystemExit(2) from None
 
-from fusiondelta.cli._commands import cli, main
+# Each module puts its commands on `cli`.
+from fusiondelta.cli import _checks, _manifests, _queries, _tables, _upkeep  # noqa: F401
+from fusiondelta.cli._app import cli, main
 
 __all__ = ["cli", "main"]

@@ -1,22 +1,18 @@
-"""What is written on the command line and in the file of ``--config``, as values."""
+"""What is written on the command line, as values."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import datetime as dt
-import difflib
-import importlib
-import inspect
 import json
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 import fusiondelta
-from fusiondelta.errors import ConfigurationError
 
 #: Endings of files that are given to the library as they are; it decides what they are.
 _FILE_ENDINGS = (".parquet", ".csv", ".json", ".arrow")
@@ -27,6 +23,19 @@ _INSTANT = re.compile(
     r"(?:[Tt ](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.,](?P<fraction>[0-9]{1,9}))?"
     r"(?P<zone>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
+_FILTER = re.compile(
+    r"""(?P<column>"(?:[^"]|"")+"|[^\s"'=!<>()]+)\s*"""
+    r"(?P<operator>==|=|!=|<>|<=|>=|<|>|\bnot\s+in\b|\bin\b)\s*"
+    r"(?P<value>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_UNITS = {
+    "w": dt.timedelta(weeks=1),
+    "d": dt.timedelta(days=1),
+    "h": dt.timedelta(hours=1),
+    "m": dt.timedelta(minutes=1),
+    "s": dt.timedelta(seconds=1),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +144,77 @@ def parse_params(arguments: Iterable[str]) -> dict[str, Any] | list[Any] | None:
     return [values[str(position)] for position in positions]
 
 
+def parse_tags(arguments: Iterable[str]) -> dict[str, str]:
+    """The values of ``--tag NAME=TEXT``, by name.
+
+    Raises:
+        click.BadParameter: One is of another form, or two have one name.
+    """
+    tags: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not (equals and name):
+            raise click.BadParameter(f"{argument!r} is not NAME=TEXT")
+        if name in tags:
+            raise click.BadParameter(f"the tag {name!r} is given twice")
+        tags[name] = text
+    return tags
+
+
+def parse_duration(text: str) -> dt.timedelta:
+    """A duration: ``7d``, ``1d12h``, ``90m``, or seconds as a number.
+
+    Raises:
+        click.BadParameter: It is none, or too long.
+    """
+    try:
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+            return dt.timedelta(seconds=float(text))
+        if re.fullmatch(r"([0-9]+[wdhms])+", text):
+            parts = re.findall(r"([0-9]+)([wdhms])", text)
+            return sum((int(n) * _UNITS[unit] for n, unit in parts), dt.timedelta())
+    except OverflowError:
+        pass
+    raise click.BadParameter(f"{text!r} is no duration like 7d, 12h, 30m, 45s or seconds")
+
+
+def parse_filters(arguments: Iterable[str]) -> list[tuple[str, str, Any]]:
+    """The values of ``--where``: comparisons of partition columns, as `optimize` takes them.
+
+    Raises:
+        click.BadParameter: One is of another form.
+    """
+    return [_filter(argument) for argument in arguments]
+
+
+def _filter(text: str) -> tuple[str, str, Any]:
+    match = _FILTER.fullmatch(text.strip())
+    if match is None:
+        raise click.BadParameter(
+            f'{text!r} is not COLUMN OPERATOR VALUE, as in "day >= 2024-05-01" or '
+            '"country in (DE, AT)"'
+        )
+    column = _unquoted(match["column"], '"')
+    operator = " ".join(match["operator"].lower().split())
+    operator = {"==": "=", "<>": "!="}.get(operator, operator)
+    value = match["value"].strip()
+    if not operator.endswith("in"):
+        return column, operator, _unquoted(value, "'")
+    if not (value.startswith("(") and value.endswith(")")):
+        raise click.BadParameter(f"{text!r}: the values of {operator} stand in parentheses")
+    listed = csv.reader([value[1:-1]], quotechar="'", skipinitialspace=True)
+    found = [one.strip() for line in listed for one in line]
+    if not any(found):
+        raise click.BadParameter(f"{text!r} has no values")
+    return column, operator, found
+
+
+def _unquoted(text: str, quote: str) -> str:
+    if len(text) >= 2 and text[0] == text[-1] == quote:
+        return text[1:-1].replace(quote * 2, quote)
+    return text
+
+
 def parse_value(text: str) -> Any:
     """A JSON scalar where the text is one, else the text."""
     try:
@@ -146,106 +226,3 @@ def parse_value(text: str) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"JSON has no {name}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """What the file of ``--config`` says.
-
-    Attributes:
-        profile: The engine's profile, None for its default.
-        sources: Sources by name.
-        storage: Storage profiles by URI prefix.
-    """
-
-    profile: Any = None
-    sources: Mapping[str, SourceArgument] = dataclasses.field(default_factory=dict)
-    storage: Mapping[str, fusiondelta.StorageProfile] = dataclasses.field(default_factory=dict)
-
-
-def load_config(path: Path | None) -> Config:
-    """Read a TOML file with the tables ``[engine]``, ``[sources]`` and ``[storage."PREFIX"]``.
-
-    Raises:
-        click.UsageError: The file cannot be read, or has a key or a value that does not belong.
-    """
-    if path is None:
-        return Config()
-    toml = _toml_module()
-    try:
-        document: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # errors of TOML and of UTF-8 are ValueErrors
-        raise click.UsageError(f"{path}: {error}") from None
-    names = ("engine", "sources", "storage")
-    _refuse_unknown(path, "table", document, names)
-    engine, sources, storage = (_table(path, document, name) for name in names)
-    return Config(
-        _profile(path, engine),
-        _configured_sources(path, sources),
-        _configured_storage(path, storage),
-    )
-
-
-def _toml_module() -> Any:
-    for name in ("tomllib", "tomli"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-    raise click.UsageError(
-        "--config on Python 3.10 needs tomli; install it with: pip install tomli"
-    )
-
-
-def _table(path: Path, document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    table = document.get(name, {})
-    if not isinstance(table, dict):
-        raise click.UsageError(f"{path}: {name} is a table, written [{name}]")
-    return table
-
-
-def _profile(path: Path, engine: Mapping[str, Any]) -> Any:
-    if not engine:
-        return None
-    profile = fusiondelta.EngineProfile
-    _refuse_unknown(path, "key of [engine]", engine, inspect.signature(profile).parameters)
-    try:
-        return profile(**engine)
-    except (ConfigurationError, TypeError, ValueError) as error:
-        raise click.UsageError(f"{path}: [engine] {error}") from None
-
-
-def _configured_sources(path: Path, sources: Mapping[str, Any]) -> dict[str, SourceArgument]:
-    for name, uri in sources.items():
-        if not isinstance(uri, str) or not uri:
-            raise click.UsageError(f"{path}: [sources] {name} is a URI in quotes, not {uri!r}")
-    try:
-        return {name: parse_location(uri) for name, uri in sources.items()}
-    except click.BadParameter as error:
-        raise click.UsageError(f"{path}: [sources] {error.message}") from None
-
-
-def _configured_storage(
-    path: Path, storage: Mapping[str, Any]
-) -> dict[str, fusiondelta.StorageProfile]:
-    profiles = {}
-    for prefix, options in storage.items():
-        if not isinstance(options, dict):
-            raise click.UsageError(
-                f'{path}: [storage] holds a table for each prefix, written [storage."s3://bucket"]'
-            )
-        try:
-            kind = fusiondelta.StorageProfile.from_uri(prefix).kind
-            profiles[prefix] = getattr(fusiondelta.StorageProfile, kind)(**options)
-        except (ConfigurationError, TypeError) as error:
-            raise click.UsageError(f"{path}: [storage.{prefix!r}] {error}") from None
-    return profiles
-
-
-def _refuse_unknown(path: Path, what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    names = list(known)
-    for key in given:
-        if key not in names:
-            nearest = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise click.UsageError(f"{path}: unknown {what}: {key!r}{hint}")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
+import itertools
 import os
 import stat
 import sys
-import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -18,6 +16,10 @@ import click
 import pyarrow as pa
 
 from fusiondelta.cli import _interrupt
+from fusiondelta.cli._json import json_line, text_of
+from fusiondelta.cli._table import render_table
+from fusiondelta.cli._text import one_line
+from fusiondelta.cli._values import values
 
 #: Rows that ``table`` shows unless told otherwise.
 DEFAULT_TABLE_ROWS = 100
@@ -28,7 +30,7 @@ class OutputError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message as other errors are printed."""
-        click.echo(f"error: {self.message}", file=file, err=file is None)
+        click.echo(f"error: {one_line(self.message)}", file=file, err=file is None)
 
 
 class Sink:
@@ -40,10 +42,12 @@ class Sink:
 
     Args:
         raw: Where the bytes go.
+        before: Called before the first of them.
     """
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: BinaryIO, before: Callable[[], None] | None = None) -> None:
         self._raw = raw
+        self._before = before
         self._position = 0
         self._dropped = False
         self.failure: OSError | None = None
@@ -55,6 +59,9 @@ class Sink:
         size = view.nbytes
         if self._dropped:
             return size
+        if self._before is not None and size:
+            before, self._before = self._before, None
+            before()
         self._guarded(lambda: self._write_all(view))
         self._position += size
         return size
@@ -100,17 +107,21 @@ class Sink:
 
 
 @contextlib.contextmanager
-def open_sink(path: Path | None) -> Iterator[Sink]:
+def open_sink(path: Path | None, before: Callable[[], None] | None = None) -> Iterator[Sink]:
     """A sink on a file, or on standard output where there is no path.
 
     A file is written under a temporary name beside its place and renamed at the end, so that what
     was there stays until the new content is whole.
 
+    Args:
+        path: The file.
+        before: Called before anything is written to a terminal.
+
     Raises:
         OSError: The place cannot be written to, also where pyarrow reworded the error.
     """
     if path is None:
-        with _dropping(Sink(sys.stdout.buffer)) as sink:
+        with _dropping(Sink(sys.stdout.buffer, before if _is_seen() else None)) as sink:
             yield sink
     elif path.exists() and not stat.S_ISREG(path.stat().st_mode):
         with path.open("wb") as file, _dropping(Sink(file)) as sink:
@@ -129,6 +140,14 @@ def open_sink(path: Path | None) -> Iterator[Sink]:
             raise
 
 
+def _is_seen() -> bool:
+    """Whether standard output is a terminal."""
+    try:
+        return sys.stdout.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
 @contextlib.contextmanager
 def _dropping(sink: Sink) -> Iterator[Sink]:
     try:
@@ -142,7 +161,9 @@ def _dropping(sink: Sink) -> Iterator[Sink]:
         raise
 
 
-def write(reader: Any, format_: str, sink: Sink, limit: int | None = None) -> None:
+def write(
+    reader: Any, format_: str, sink: Sink, limit: int | None = None, *, whole: bool = False
+) -> None:
     """Write the rows of a reader.
 
     Args:
@@ -150,20 +171,33 @@ def write(reader: Any, format_: str, sink: Sink, limit: int | None = None) -> No
         format_: ``table``, ``csv``, ``json``, ``parquet`` or ``arrow``.
         sink: Where they go.
         limit: Rows at most; without it ``table`` takes `DEFAULT_TABLE_ROWS` and others take all.
+        whole: Whether the rows beyond the limit are read too, for the account of the query.
 
     Raises:
         OutputError: Arrow cannot read the rows, or cannot write them in this format.
     """
     try:
         if format_ == "table":
-            _write_table(reader, sink, DEFAULT_TABLE_ROWS if limit is None else limit)
+            _write_table(reader, sink, DEFAULT_TABLE_ROWS if limit is None else limit, whole)
         else:
-            _WRITERS[format_](reader.schema, _at_most(_uninterrupted(reader), limit), sink)
+            batches = _at_most(uninterrupted(reader), limit)
+            # Nothing is written before there are rows, no header either: until then a bar is shown.
+            first = next(batches, None)
+            rows = itertools.chain(() if first is None else (first,), batches)
+            _WRITERS[format_](reader.schema, rows, sink)
+            if whole:
+                drain(reader)
     except pa.ArrowException as error:
         raise OutputError(str(error)) from error
 
 
-def _uninterrupted(batches: Iterable[Any]) -> Iterator[Any]:
+def drain(reader: Any) -> int:
+    """Read rows to their end and drop them; gives their number."""
+    return sum(batch.num_rows for batch in uninterrupted(reader))
+
+
+def uninterrupted(batches: Iterable[Any]) -> Iterator[Any]:
+    """Batches until there is a Ctrl-C, also where it got lost on its way."""
     for batch in batches:
         _interrupt.check()
         yield batch
@@ -269,24 +303,25 @@ _WRITERS: dict[str, Callable[[Any, Iterable[Any], Sink], None]] = {
 FORMATS = ("table", *_WRITERS)
 
 
-def _write_table(reader: Any, sink: Sink, limit: int) -> None:
+def _write_table(reader: Any, sink: Sink, limit: int, whole: bool) -> None:
     columns: list[list[Any]] = [[] for _ in reader.schema]
     seen = 0
-    for batch in _uninterrupted(reader):
+    for batch in uninterrupted(reader):
         shown = batch.slice(0, max(0, limit - seen))
         for cells, column in zip(columns, shown.columns, strict=True):
             cells.extend(values(column))
         seen += batch.num_rows
         if seen > limit:
             break
+    more = max(0, seen - limit) + (drain(reader) if whole else 0)
     rows = [list(row) for row in zip(*columns, strict=True)]
     right = [_is_number(field.type) for field in reader.schema]
     sink.write(render_table(reader.schema.names, rows, right).encode())
-    if seen > limit:
-        # Reading stopped here, so this is as much as is known.
-        more = seen - limit
+    if more:
+        # Where reading stopped at the limit, this is as much as is known.
+        about = "" if whole else "at least "
         sink.write(
-            f"(at least {more} more row{'s' if more > 1 else ''} not shown; "
+            f"({about}{more} more row{'s' if more > 1 else ''} not shown; "
             "--limit-rows shows more)\n".encode()
         )
 
@@ -294,134 +329,3 @@ def _write_table(reader: Any, sink: Sink, limit: int) -> None:
 def _is_number(type_: Any) -> bool:
     types = pa.types
     return bool(types.is_integer(type_) or types.is_floating(type_) or types.is_decimal(type_))
-
-
-def render_table(
-    names: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[bool] | None = None
-) -> str:
-    """Aligned plain text with a header, one line a row.
-
-    Args:
-        names: Of the columns.
-        rows: Values; None is shown as NULL.
-        right: Which columns are aligned to the right; none unless told.
-    """
-    if not names:
-        return f"({len(rows)} rows without columns)\n"
-    right = right or [False] * len(names)
-    cells = [[_cell(value) for value in row] for row in rows]
-    header = [_cell(name) for name in names]
-    widths = [max(map(_width, column)) for column in zip(header, *cells, strict=True)]
-    lines = [header, ["-" * width for width in widths], *cells]
-    return "".join(
-        "  ".join(
-            _pad(text, width, to_right)
-            for text, width, to_right in zip(line, widths, right, strict=True)
-        ).rstrip()
-        + "\n"
-        for line in lines
-    )
-
-
-def _cell(value: Any) -> str:
-    text = "NULL" if value is None else text_of(value)
-    # Line ends would break the table, and other control characters can steer a terminal.
-    return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) == "Cc" else char
-        for char in text
-    )
-
-
-def _pad(text: str, width: int, to_right: bool) -> str:
-    space = " " * (width - _width(text))
-    return space + text if to_right else text + space
-
-
-def _width(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
-
-
-def text_of(value: Any) -> str:
-    """A value as plain text: strings bare, all else as JSON has it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float):
-        return repr(value)
-    return json_line(value).rstrip("\n")
-
-
-def json_line(value: Any) -> str:
-    """A value as JSON in one line, with its line end; NaN and the infinities become null."""
-    return json.dumps(_finite(value), ensure_ascii=False, default=str) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    return value
-
-
-def values(array: Any) -> list[Any]:
-    """The values of an Arrow array as None, bool, int, float, str, list and dict.
-
-    Times and decimals become strings with every digit they have (Python's own types hold neither
-    nanoseconds nor the year 10000), durations counts of their unit, bytes hexadecimal digits. Maps
-    become objects where their keys are strings, else lists of pairs.
-
-    Args:
-        array: A ``pyarrow.Array``.
-    """
-    type_, types = array.type, pa.types
-    if isinstance(type_, pa.BaseExtensionType):
-        return values(array.storage)
-    if types.is_dictionary(type_):
-        return values(array.dictionary_decode())
-    if types.is_run_end_encoded(type_):
-        import pyarrow.compute
-
-        return values(pyarrow.compute.run_end_decode(array))
-    if types.is_duration(type_):
-        return _plain(array.cast(pa.int64()))
-    if types.is_decimal(type_):
-        return [None if value is None else format(value, "f") for value in array.to_pylist()]
-    if types.is_temporal(type_) and not types.is_interval(type_):
-        return _plain(array.cast(pa.string()))
-    if types.is_interval(type_):
-        return [None if value is None else list(value) for value in array.to_pylist()]
-    if types.is_struct(type_):
-        names = [field.name for field in type_]
-        columns = [values(column) for column in array.flatten()]
-        return [
-            {name: column[row] for name, column in zip(names, columns, strict=True)}
-            if valid
-            else None
-            for row, valid in enumerate(array.is_valid().to_pylist())
-        ]
-    if types.is_map(type_):
-        entries = [None if scalar.values is None else values(scalar.values) for scalar in array]
-        keyed = types.is_string(type_.key_type) or types.is_large_string(type_.key_type)
-        return [_map(entry, type_, keyed) for entry in entries]
-    if types.is_nested(type_) and not types.is_union(type_):
-        return [None if scalar.values is None else values(scalar.values) for scalar in array]
-    return _plain(array)
-
-
-def _map(entries: list[dict[str, Any]] | None, type_: Any, keyed: bool) -> Any:
-    if entries is None:
-        return None
-    key, item = type_.key_field.name, type_.item_field.name
-    pairs = [(entry[key], entry[item]) for entry in entries]
-    return dict(pairs) if keyed else [list(pair) for pair in pairs]
-
-
-def _plain(array: Any) -> list[Any]:
-    return [value.hex() if isinstance(value, bytes) else value for value in array.to_pylist()]

@@ -1,11 +1,11 @@
-"""What a fault proxy can do to requests: a rule is an action and the requests it is meant for.
+r"""What a fault proxy can do to requests: a rule is a fault and the requests it is meant for.
 
-    Rule(Throttle(429), method="PUT", target=r"_delta_log/\\d+\\.json", first=2)
+    Rule(Throttle(429), method="PUT", target=r"_delta_log/\d+\.json", first=2)
     Rule(DropAnswer(), method="PUT", target="00000000000000000003.json", nth=1)
     Rule(Latency(0.05), probability=0.2, seed=7)
 
 A rule counts the requests that its method and target fit (with ``ExpiredCredentials``: of those,
-the ones whose key is not valid), whether or not it then acts.
+the ones whose key is not valid), whether or not the fault is then for them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ _ERRORS = {
 
 @dataclass(frozen=True)
 class Latency:
-    """Wait before the request goes on. Comes on top of what other rules do."""
+    """Wait before the request goes on. Comes on top of what other rules do.
+
+    Attributes:
+        seconds: How long.
+    """
 
     seconds: float
 
@@ -40,8 +44,11 @@ class Latency:
 class Status:
     """Answer so, without asking the upstream.
 
-    ``error`` is the code in S3's error document (default: what S3 says with that status), ``body``
-    replaces the whole document.
+    Attributes:
+        code: HTTP status.
+        error: Code in S3's error document; what S3 says with that status where None.
+        headers: Names and values of further headers.
+        body: Replaces the whole document.
     """
 
     code: int
@@ -74,7 +81,11 @@ class Permanent(Status):
 
 @dataclass(frozen=True)
 class Throttle(Status):
-    """503 SlowDown or 429, asking to come back after some seconds."""
+    """503 SlowDown or 429, asking to come back later.
+
+    Attributes:
+        retry_after: Seconds in the header Retry-After; none is sent where None.
+    """
 
     code: int = 503
     retry_after: int | None = 1
@@ -95,6 +106,10 @@ class ExpiredCredentials(Status):
 
     The key is the access key id of AWS signatures, the account of Azure's, or the whole bearer
     token; a request without one is let through. For Azure and Google: ``code=401``.
+
+    Attributes:
+        expired: Keys that are turned away.
+        valid: Gives the keys that are taken, at each request; all that are not expired where None.
     """
 
     code: int = 403
@@ -128,10 +143,13 @@ class Reset:
 
 @dataclass(frozen=True)
 class Hang:
-    """Give no answer, and after ``seconds`` close the connection.
+    """Give no answer, and in the end close the connection.
 
-    It ends earlier when the client leaves or the proxy stops. With ``through`` the request takes
-    effect first.
+    It ends earlier when the client leaves or the proxy stops.
+
+    Attributes:
+        seconds: How long it hangs; for ever where None.
+        through: Whether the request takes effect first.
     """
 
     seconds: float | None = None
@@ -140,16 +158,21 @@ class Hang:
 
 @dataclass(frozen=True)
 class ResetMidBody:
-    """Reset the connection after so many bytes of the answer's body (at most all but one)."""
+    """Reset the connection in the middle of the answer's body.
+
+    Attributes:
+        after_bytes: Bytes of the body that are sent before, at most all but one.
+    """
 
     after_bytes: int
 
 
 @dataclass(frozen=True)
 class Truncate:
-    """Close the connection orderly after so many bytes of the body (at most all but one).
+    """Close the connection orderly in the middle of a body whose Content-Length is the whole's.
 
-    Content-Length tells of the whole body.
+    Attributes:
+        after_bytes: Bytes of the body that are sent before, at most all but one.
     """
 
     after_bytes: int
@@ -157,28 +180,38 @@ class Truncate:
 
 @dataclass(frozen=True)
 class WrongContentLength:
-    """Send the whole body with a Content-Length that is off by ``delta``, then close."""
+    """Send the whole body with a wrong Content-Length, then close.
+
+    Attributes:
+        delta: Bytes that the header is off by.
+    """
 
     delta: int
 
 
 @dataclass(frozen=True)
 class SlowBody:
-    """Send the answer's body at this pace."""
+    """Send the answer's body slowly.
+
+    Attributes:
+        bytes_per_second: The pace.
+    """
 
     bytes_per_second: float
 
 
 BodyFault = ResetMidBody | Truncate | WrongContentLength | SlowBody
-Action = Latency | Status | DropAnswer | Reset | Hang | BodyFault
+
+#: Anything that can be done to a request.
+Fault = Latency | Status | DropAnswer | Reset | Hang | BodyFault
 
 
 @dataclass(frozen=True)
 class Rule:
-    """An action, and which requests it is for: all that is given must hold.
+    """A fault, and which requests it is for: all that is given must hold.
 
     Args:
-        action: What is done to the request.
+        fault: What is done to the request.
         method: Regular expression for the whole method, such as ``"PUT|DELETE"``.
         target: Regular expression to be found in path and query, still percent-encoded.
         nth: Only the n-th fitting request, counted from 1.
@@ -189,7 +222,7 @@ class Rule:
         seed: Start of the random choice.
     """
 
-    action: Action
+    fault: Fault
     method: str | None = None
     target: str | None = None
     nth: int | None = None
@@ -215,7 +248,7 @@ class Request:
         upstream_status: Answer of the upstream, if it was asked.
         status: Status given to the client, if it was given one.
         sent: Bytes of the body given to the client.
-        fault: The action, other than a latency, that was for this request.
+        fault: What was done to this request, other than a latency.
         error: Why there was no orderly answer though no fault says so.
     """
 
@@ -229,7 +262,7 @@ class Request:
     upstream_status: int | None = None
     status: int | None = None
     sent: int = 0
-    fault: Action | None = None
+    fault: Fault | None = None
     error: str = ""
 
     @property
@@ -247,17 +280,17 @@ class RuleInUse:
     chance: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.rule.seed)
+        self.chance = random.Random(self.rule.seed)  # noqa: S311 - no secret
 
     def takes(self, request: Request) -> bool:
-        """Count the request if it fits, and say whether the action is for it."""
+        """Count the request if it fits, and say whether the fault is for it."""
         rule = self.rule
         if rule.method is not None and not re.fullmatch(rule.method, request.method):
             return False
         if rule.target is not None and not re.search(rule.target, request.target):
             return False
-        action = rule.action
-        if isinstance(action, ExpiredCredentials) and not action.concerns(request.key_id):
+        fault = rule.fault
+        if isinstance(fault, ExpiredCredentials) and not fault.concerns(request.key_id):
             return False
         self.count += 1
         return (

@@ -1,7 +1,7 @@
 """A reverse proxy on loopback that does to requests what its rules say.
 
     with FaultProxy("http://127.0.0.1:9000") as proxy:
-        rule = proxy.add(Rule(Throttle(), method="PUT", first=2))
+        proxy.add(Rule(Throttle(), method="PUT", first=2))
         ...  # with proxy.endpoint instead of the server's
         assert [r.status for r in proxy.requests if r.method == "PUT"] == [503, 503, 200]
 
@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import http
 import os
 import socket
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from tests.harness.faults import (
+from fusiondelta.errors import ConfigurationError
+from fusiondelta.testing._faults import (
     BodyFault,
     DropAnswer,
     Hang,
@@ -57,12 +59,21 @@ _KEPT = (
 
 
 class FaultProxy:
-    """A proxy in front of one plain HTTP server, in a thread of its own.
+    """A proxy in front of one plain HTTP server, in a thread of its own: a context manager.
 
-    ``upstream`` may be replaced while it runs: new connections go there.
+    Args:
+        upstream: Endpoint of the server, ``http://127.0.0.1:9000`` for one.
+        port: Where to listen on 127.0.0.1; any free port where 0.
+
+    Attributes:
+        endpoint: Where it listens, for the ``endpoint`` of a storage profile; empty before the
+            start.
+
+    Raises:
+        ConfigurationError: The upstream is no endpoint of plain HTTP.
     """
 
-    def __init__(self, upstream: str, port: int = 0):
+    def __init__(self, upstream: str, port: int = 0) -> None:
         self.upstream = upstream
         self.endpoint = ""
         self._port = port
@@ -72,12 +83,27 @@ class FaultProxy:
         self._thread: threading.Thread | None = None
         self._stopping = False
 
-    def __enter__(self):
+    def __enter__(self) -> FaultProxy:  # noqa: PYI034 Self is 3.11
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def upstream(self) -> str:
+        """Endpoint of the server; may be replaced while the proxy runs, for new connections."""
+        return self._upstream
+
+    @upstream.setter
+    def upstream(self, endpoint: str) -> None:
+        there = urlsplit(endpoint)
+        if there.scheme != "http" or not there.hostname:
+            raise ConfigurationError(
+                "a fault proxy stands before a server of plain HTTP, such as "
+                f"'http://127.0.0.1:9000', not {endpoint!r}"
+            )
+        self._upstream = endpoint
 
     def start(self) -> None:
         """Listen; ``endpoint`` says where, and is the same after a stop and another start."""
@@ -145,7 +171,7 @@ class FaultProxy:
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
                 # A task that is cancelled before its first step closes nothing itself.
-                task.add_done_callback(lambda _, client=client: client.close())
+                task.add_done_callback(functools.partial(_close, client))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -162,10 +188,10 @@ class FaultProxy:
             self._requests.append(request)
             for used in self._rules:
                 if used.takes(request):
-                    if isinstance(used.rule.action, Latency):
-                        latency += used.rule.action.seconds
+                    if isinstance(used.rule.fault, Latency):
+                        latency += used.rule.fault.seconds
                     elif request.fault is None:
-                        request.fault = used.rule.action
+                        request.fault = used.rule.fault
         return latency
 
 
@@ -174,7 +200,7 @@ class _Connection:
 
     def __init__(
         self, proxy: FaultProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ):
+    ) -> None:
         self.proxy = proxy
         self.reader = reader
         self.writer = writer
@@ -254,10 +280,10 @@ class _Connection:
                     # Returns when the client gives up.
                     await asyncio.wait_for(self.reader.read(1), hang.seconds)
                 return False
-            case None:
-                return await self._pass_on(request, raw)
-            case fault:
+            case ResetMidBody() | Truncate() | WrongContentLength() | SlowBody() as fault:
                 return await self._spoil(request, raw, fault)
+            case _:
+                return await self._pass_on(request, raw)
 
     async def _ask(self, request: Request, raw: bytes) -> tuple[_Head, asyncio.StreamReader]:
         """Send the request to the upstream and read the head of its answer."""
@@ -364,6 +390,10 @@ class _Connection:
 _KNOWN = {status.value for status in http.HTTPStatus}
 
 
+def _close(client: socket.socket, _: object) -> None:
+    client.close()
+
+
 @dataclass
 class _Head:
     """Start line and headers, as received and as read."""
@@ -408,7 +438,7 @@ def _without(raw_head: bytes, *names: bytes) -> bytes:
 
 async def _pieces(
     reader: asyncio.StreamReader, head: _Head, to_end: bool = False
-) -> AsyncIterator[tuple[bytes, bytes]]:
+) -> AsyncGenerator[tuple[bytes, bytes], None]:
     """Pieces of a body, as received and their content.
 
     When no header tells its length there is none, or with ``to_end`` it ends with the connection.
