@@ -37,7 +37,16 @@ def test_operators_scans_and_requests_are_told_together(engine, table):
     assert account.submitted < account.planned <= account.started < account.ended
     assert account.started < account.first_row <= account.ended
     names = [phase.name for phase in account.phases]
-    assert {"wait", "resolve", "parse", "cross", "decode", "optimize", "physical_plan"} == {*names}
+    assert {
+        "wait",
+        "context",
+        "resolve",
+        "parse",
+        "cross",
+        "decode",
+        "optimize",
+        "physical_plan",
+    } == {*names}
     assert all(phase.started >= account.submitted for phase in account.phases)
 
     (scan,) = [node for node in account.tree if node.operator == "DeltaSnapshotExec"]

@@ -16,8 +16,9 @@ class Phase:
     """A step between the call and the first row, or of a commit.
 
     Attributes:
-        name: ``wait`` (for a context), ``resolve`` (sources to snapshots), ``parse``, ``decode``,
-            ``optimize``, ``physical_plan``; of a write ``attempt`` and ``commit``.
+        name: ``wait`` (for a context), ``context`` (making it), ``resolve`` (sources to snapshots),
+            ``parse``, ``cross`` (into the extension: ``decode``, ``optimize``,
+            ``physical_plan``); of a write ``attempt`` and ``commit``.
         started: Nanoseconds since 1970.
         seconds: How long it took.
     """

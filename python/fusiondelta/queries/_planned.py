@@ -229,7 +229,7 @@ class Planned:
         """The stream has ended, however it was read."""
         self._look()
         if self._watch is not None:
-            self._watch.finish()
+            self._watch.finish(wait=False)
         if self.entry is not None:
             self.entry.ended(self)
 

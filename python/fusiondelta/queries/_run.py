@@ -145,8 +145,9 @@ class QueryRunner:
             parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
             clock = _Clock(spec.timeout)
             io = self._new_io(spec)
-            with begun.steps.step("wait"):
+            with begun.steps.step("context"):
                 lease = self.pool.acquire(clock.left())
+            begun.steps.waited(lease.waited)
             try:
                 with begun.steps.step("resolve"):
                     resolved = self._resolve(spec, io, clock)

@@ -28,3 +28,10 @@ class Steps:
             yield
         finally:
             self.found.append(Phase(name, started, time.perf_counter() - clock))
+
+    def waited(self, seconds: float) -> None:
+        """The step before began with a wait, which is a step of its own."""
+        last = self.found.pop()
+        begun = last.started + round(seconds * 1e9)
+        self.found.append(Phase("wait", last.started, seconds))
+        self.found.append(Phase(last.name, begun, max(last.seconds - seconds, 0.0)))

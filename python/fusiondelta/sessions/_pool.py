@@ -45,12 +45,14 @@ class Lease:
         codec: What carries its tables into the extension.
         session_id: Identifier for spans, manifests and names.
         lent: Whether a user holds it, and may have changed its settings.
+        waited: Seconds until one was free.
     """
 
     ctx: SessionContext
     codec: NativeCodec
     session_id: str
     lent: bool = False
+    waited: float = 0.0
     _give_back: Callable[[], None] | None = field(default=None, repr=False)
 
     def release(self) -> None:
@@ -148,7 +150,8 @@ class ContextPool:
             EngineClosedError: The engine was closed.
         """
         limit = self._queue_timeout if timeout is None else min(timeout, self._queue_timeout)
-        deadline = time.monotonic() + limit
+        begun = time.monotonic()
+        deadline = begun + limit
         with self._condition:
             self._waiting += 1
             try:
@@ -167,8 +170,11 @@ class ContextPool:
             self._in_use += 1
             self._served += 1
             functions = tuple(self._functions)
+        waited = time.monotonic() - begun
         try:
-            return self._make(functions, lent)
+            lease = self._make(functions, lent)
+            lease.waited = waited
+            return lease
         except BaseException:
             self._give_back()
             raise
@@ -205,7 +211,7 @@ class ContextPool:
             ctx.remove_optimizer_rule(rule)
         for function in functions:
             _registrar(function)(ctx, function)
-        return Lease(ctx, codec, new_id(), lent, self._give_back)
+        return Lease(ctx, codec, new_id(), lent, _give_back=self._give_back)
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
@@ -32,6 +32,9 @@ from fusiondelta.writes._result import WriteResult
 
 if TYPE_CHECKING:
     from fusiondelta.sources import DeltaSource
+
+#: More objects than a table has.
+_ALL = 2**31
 
 #: Of tables that say nothing (protocol, "Table Properties"; delta-spark's defaults).
 _DELETED_FILES = dt.timedelta(days=7)
@@ -184,7 +187,14 @@ class TableUpkeep:
             dry_run=dry_run,
         )
         options = CommitOptions(retry=retry, timeout=timeout, metadata=metadata, run_id=new_id())
-        return self._committer.commit(uri, spec, options)
+        native, location = self._committer.native, table.snapshot.uri
+        # The log names files that an earlier vacuum removed as long as it keeps their tombstones.
+        there = dict(native.objects(location, native.new_io()).list("", _ALL))
+        result = self._committer.commit(uri, spec, options)
+        files = [name for name in result.operation_metrics["files"] if name in there]
+        freed = sum(there[name] for name in files)
+        metrics = {**result.operation_metrics, "files": files, "bytes": freed}
+        return replace(result, operation_metrics=metrics)
 
     def checkpoint(self, uri: str | os.PathLike[str]) -> SnapshotKey:
         """Write a checkpoint of the newest version, and give its key.
