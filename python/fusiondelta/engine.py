@@ -502,6 +502,19 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         made._sources.update(self._sources)
         return made
 
+    def flush(self, timeout: float = 10) -> bool:
+        """Wait until what has ended is in the books: spans emitted, manifests written.
+
+        For tests, and for processes that are frozen between calls. `close` does it by itself.
+
+        Args:
+            timeout: Seconds.
+
+        Returns:
+            Whether it is.
+        """
+        return self._books.recorder.flush(timeout)
+
     def close(self) -> None:
         """Cancel what runs and refuse what comes. May be called any number of times."""
         self._pool.close()

@@ -21,7 +21,7 @@ OWN = re.compile(r"[A-Za-z0-9 %.,;:'#=/_+…-]*")
 SAYING = {"aria-label", "content", "srcdoc"}
 
 
-@dataclass
+@dataclass(repr=False)
 class Element:
     """An element that was read.
 
@@ -36,6 +36,9 @@ class Element:
     attributes: dict[str, str]
     children: list[Element] = field(default_factory=list)
     parts: list[str | Element] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<{self.tag} {self.attributes}: {self.text[:200]}>"
 
     @property
     def classes(self) -> list[str]:
@@ -131,9 +134,12 @@ def read(text: str) -> Element:
     return html
 
 
-def shape(element: Element) -> list[object]:
-    """Tags and names of attributes, without any text."""
-    return [element.tag, sorted(element.attributes), [shape(one) for one in element.children]]
+def shape(element: Element, level: int = 0) -> list[str]:
+    """Tags and names of attributes, a line each, without any text."""
+    lines = [f"{level} {element.tag} {' '.join(sorted(element.attributes))}"]
+    for child in element.children:
+        lines += shape(child, level + 1)
+    return lines
 
 
 @functools.cache

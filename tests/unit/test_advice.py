@@ -12,7 +12,7 @@ from fusiondelta.account._advice_run import memory_limit
 from fusiondelta.account._io import IoLine
 from fusiondelta.account._nodes import PlanTree
 from fusiondelta.account._page_view import PROBLEM_TITLES
-from fusiondelta.account._problem import SEVERITIES
+from fusiondelta.account._problem import SEVERITIES, severity_of
 from fusiondelta.account._scans import scans
 from fusiondelta.account._ways import Ways, work_seconds
 from tests.harness import accounts
@@ -69,6 +69,26 @@ class TestQuietRuns:
         assert names(account(tree=PlanTree(bare))) == []
 
 
+class TestSeverity:
+    @pytest.mark.parametrize(
+        ("concerned", "whole", "severity"),
+        [
+            (0.09, 0.09, "low"),
+            (0.1, 0.1, "medium"),  # all of the time, but nobody waits for it
+            (0.5, 0.5, "high"),
+            (30, 100, "high"),
+            (29, 100, "medium"),
+            (0.5, 0, "high"),
+        ],
+    )
+    def test_by_time(self, concerned, whole, severity):
+        assert severity_of(concerned, whole) == severity
+
+    def test_a_scan_is_as_bad_as_its_time(self):
+        found = [only(filtered(8_000_000, 4_000, ms=ms)).severity for ms in (9, 300, 900)]
+        assert found == ["low", "medium", "high"]
+
+
 class TestTroubledRun:
     def test_every_problem_of_plans_and_requests_is_named(self):
         assert set(names(accounts.troubled())) == {
@@ -110,6 +130,12 @@ class TestRowExplosion:
         assert "150,000,000 rows of 2,000,000 and 500,000: 75×" in found.what  # noqa: RUF001
         assert "not unique" in found.advice
 
+    def test_sides_that_only_hand_rows_on_are_looked_through(self):
+        sides = (scan("a", rows=2_000_000), scan("b", rows=500_000))
+        run = account(Op("HashJoinExec", inputs=sides, ms=900, rows=150_000_000))
+        assert run.tree.nodes[1].rows is None
+        assert "row_explosion" in names(run)
+
     @pytest.mark.parametrize("operator", ["CrossJoinExec", "NestedLoopJoinExec"])
     def test_a_join_without_equality_is_told_so(self, operator):
         assert "no column for equality" in only(joined(150_000_000, operator=operator)).advice
@@ -131,7 +157,7 @@ class TestRowExplosion:
 
 class TestSpill:
     @pytest.mark.parametrize(
-        ("spilled", "severity"), [(16 * MIB, "medium"), (3 * GIB, "high"), (16 * MIB - 1, None)]
+        ("spilled", "severity"), [(16 * MIB, "low"), (3 * GIB, "high"), (16 * MIB - 1, None)]
     )
     def test_by_size(self, spilled, severity):
         sort = Op("SortExec", ms=10, metrics={"spilled_bytes": spilled, "spill_count": 3})

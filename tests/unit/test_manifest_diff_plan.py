@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fusiondelta.account import _findings as floors
@@ -103,6 +105,41 @@ class TestPlan:
         found = diff_manifests(before, after).findings[0]
         assert found.kind == "join_order"
         assert found.effect == "tables are joined in the order ((x, z), y) instead of ((x, y), z)"
+
+    def test_versions_of_one_table_are_told_apart(self):
+        def scan(path, uri, version):
+            detail = f"DeltaSnapshotExec: table={uri}, version={version}"
+            return (path, "DeltaSnapshotExec", detail, 0.0, {})
+
+        join = ("0", "HashJoinExec", "HashJoinExec: mode=CollectLeft, on=[]", 0.1, {})
+        old = replace(manifests.ORDERS, alias="old", version=3)
+        other = replace(manifests.ORDERS, alias="other", uri="s3://lake/other")
+        sources = (other, old, manifests.ORDERS)
+        uri = manifests.ORDERS.uri
+        before = planned((join, scan("0.0", uri, 4), scan("0.1", uri, 3)), sources=sources)
+        after = planned((join, scan("0.0", uri, 3), scan("0.1", uri, 4)), sources=sources)
+        found = diff_manifests(before, after).findings[0]
+        assert found.effect == "the join builds on the rows of old now, and not on those of orders"
+        far = planned((join, scan("0.0", "s3://x/far", 3), scan("0.1", uri, 3)))
+        near = planned((join, scan("0.0", uri, 3), scan("0.1", "s3://x/far", 3)))
+        assert "the rows of orders now, and not on those of far" in (
+            diff_manifests(far, near).findings[0].effect
+        )
+
+    def test_an_operator_that_took_no_time_weighs_the_same_both_ways(self):
+        def with_extra(seconds):
+            extra = ("0.0", "CoalesceExec", "CoalesceExec", seconds, {})
+            return planned((JOIN[0], extra, *(("0.0" + p[1:], *rest) for p, *rest in JOIN[1:])))
+
+        def weight(before, after):
+            found = diff_manifests(before, after).causes
+            return next(one.weight for one in found if one.kind == "operator")
+
+        free, heavy = with_extra(0.0), with_extra(0.9)
+        # Gone while the query became slower: it explains nothing where it took time.
+        late = changed(QUERY, slower(2))
+        assert weight(heavy, late) < weight(free, late)
+        assert weight(QUERY, changed(heavy, slower(2))) == weight(free, late)
 
     def test_pruning(self):
         metrics = {"files_total": 12, "files_after_statistics": 12}

@@ -234,6 +234,22 @@ class TestPlan:
         spilled = read.one("li", place="op-1").one("summary")
         assert "spill 41.0 GiB" in [one.text for one in spilled.children]
 
+    def test_what_only_hands_rows_on_has_their_number_and_no_time(self):
+        row = shown("join").one("section", place="plan").all("li", "op")[6].one("summary")
+        assert row.one("b").text == "DeltaSnapshotExec"
+        assert [one.text for one in row.one(cls="time").all(cls="n")] == [UNKNOWN, UNKNOWN]
+        assert [one.text for one in row.children if "n" in one.classes][:2] == ["in 25", "out 25"]
+
+    def test_the_line_of_an_operator_in_short(self):
+        top = dataclasses.replace(
+            account(Op("XExec")).tree.nodes[0],
+            operator="SortExec(TopK)",
+            detail="SortExec: TopK(fetch=10), file_groups={2 groups: [[a], [b]]}, "
+            "expr=[a@0], statistics=[Rows=Exact(3)]",
+        )
+        row = page(account(tree=PlanTree((top,)))).one("li", "op").one("summary")
+        assert row.one(cls="short").text == "TopK(fetch=10), expr=[a@0]"
+
     def test_its_panel_has_the_line_the_metrics_and_the_partitions(self):
         panel = shown("troubled").one("li", place="op-2").one(cls="panel")
         assert panel.one("pre").text.startswith("HashJoinExec: mode=Partitioned")

@@ -10,7 +10,7 @@ from fusiondelta.account._account import RunAccount
 from fusiondelta.account._nodes import PlanNode, Skew
 from fusiondelta.account._problem import SEVERITIES, Problem, Severity, severity_of
 from fusiondelta.account._units import count, counted, part, seconds, size, times
-from fusiondelta.account._ways import Ways, work_metric
+from fusiondelta.account._ways import Ways, work_metric, work_seconds
 
 __all__ = ["Problem", "Severity", "problems"]
 
@@ -54,7 +54,7 @@ def _row_explosion(account: RunAccount, ways: Ways) -> Iterator[Problem]:
     for node in ways.tree:
         if "Join" not in node.operator or node.rows is None or node.rows < EXPLOSION_ROWS:
             continue
-        known = [child.rows for child in ways.children(node)]
+        known = [ways.rows_out(child) for child in ways.children(node)]
         sides = [rows for rows in known if rows is not None]
         if len(sides) < 2 or node.rows < EXPLOSION * max(*sides, 1):
             continue
@@ -64,7 +64,7 @@ def _row_explosion(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         yield Problem(
             "row_explosion",
             node.id,
-            "high" if factor >= EXPLOSION**2 else severity_of(ways.share(node)),
+            "high" if factor >= EXPLOSION**2 else severity_of(work_seconds(node), ways.seconds),
             f"{node.operator} made {counted(node.rows, 'row')} of {given}: "
             f"{times(factor)} the larger side.",
             "The join compares no column for equality, so every row meets every other: add an "
@@ -86,7 +86,7 @@ def _spill(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         yield Problem(
             "spill",
             node.id,
-            "high" if spilled >= SPILL_MUCH else severity_of(ways.share(node)),
+            "high" if spilled >= SPILL_MUCH else severity_of(work_seconds(node), ways.seconds),
             f"{node.operator} wrote {size(spilled)} to disk{into}, for want of memory.",
             "Give the query more memory (EngineProfile.memory_limit, or fewer queries at once with "
             "pool_size), or give the operator less to hold: select fewer columns, filter earlier, "
@@ -115,7 +115,7 @@ def _skew(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         yield Problem(
             "skew",
             node.id,
-            severity_of(longest / whole) if whole else "medium",
+            severity_of(longest, whole),
             f"One of {counted(node.partitions, 'partition')} of {node.operator} computed "
             f"{seconds(longest)} ({against}{_rows_of(node)}); the others waited for it.",
             _skew_advice(node),

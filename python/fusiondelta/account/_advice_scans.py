@@ -40,7 +40,7 @@ def scan_prunes_nothing(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         yield Problem(
             "scan_prunes_nothing",
             scan.node.id,
-            severity_of(_share(scan, ways)),
+            severity_of(_seconds(scan, ways), ways.seconds),
             f"The scan of {scan.name} read all of {counted(scan.rows_read, 'row')}, and its filter "
             f"kept {count(scan.rows_needed)} ({part(kept)}): no file, row group or page was left "
             "out.",
@@ -59,7 +59,7 @@ def rows_read_in_vain(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         yield Problem(
             "rows_read_in_vain",
             scan.node.id,
-            severity_of(_share(scan, ways)),
+            severity_of(_seconds(scan, ways), ways.seconds),
             f"The scan of {scan.name} read {counted(scan.rows_read, 'row')} for "
             f"{count(scan.rows_needed)} that its filter kept ({part(kept)}).",
             "Rows that belong together lie in many files: rewrite the table by the columns of the "
@@ -79,7 +79,7 @@ def small_files(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         yield Problem(
             "small_files",
             scan.node.id,
-            severity_of(_share(scan, ways)),
+            severity_of(_seconds(scan, ways), ways.seconds),
             f"The scan of {scan.name} reads {counted(files, 'file')} of {size(whole / files)} on "
             "average: most of its time goes into requests.",
             "Put them together with engine.optimize(uri), and write fewer, larger files: larger "
@@ -96,13 +96,12 @@ def _kept(scan: Scan, floor: int) -> float | None:
     return None if read is None or needed is None or read < floor else needed / read
 
 
-def _share(scan: Scan, ways: Ways) -> float:
-    """Part of the computing time of a scan and of the filter above it."""
+def _seconds(scan: Scan, ways: Ways) -> float:
+    """Computing time of a scan and of the filter above it."""
     nodes = {one.id: one for one in (scan.node, *scan.readers, *ways.below(scan.node))}
     if scan.filter is not None:
         nodes[scan.filter.id] = scan.filter
-    whole = ways.seconds
-    return sum(map(work_seconds, nodes.values())) / whole if whole else 0.0
+    return sum(map(work_seconds, nodes.values()))
 
 
 def _pruning_advice(casts: tuple[tuple[str, str], ...]) -> str:

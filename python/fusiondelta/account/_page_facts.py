@@ -64,7 +64,7 @@ def write(view: View) -> Element | None:
         return None
     attempts = found.get("attempts")
     facts: list[tuple[str, Node]] = [
-        (name.replace("_", " "), plain(value))
+        (name.replace("_", " "), size(value) if _is_size(name, value) else plain(value))
         for name, value in found.items()
         if name not in ("attempts", "operation_metrics")
     ]
@@ -78,6 +78,10 @@ def write(view: View) -> Element | None:
         if isinstance(metrics, Mapping)
         else None,
     )
+
+
+def _is_size(name: str, value: Any) -> bool:
+    return "bytes" in name and isinstance(value, int) and not isinstance(value, bool)
 
 
 def _attempts(attempts: list[Any] | tuple[Any, ...]) -> Element:
@@ -103,7 +107,7 @@ def environment(view: View) -> Element | None:
     account = view.account
     key = {name: value for name, value in account.settings.items() if _KEY_SETTINGS.match(name)}
     machine = {
-        name: size(value) if name == "memory_bytes" and isinstance(value, int) else value
+        name: size(value) if _is_size(name, value) else value
         for name, value in account.machine.items()
     }
     parts = [

@@ -9,7 +9,7 @@ from fusiondelta.account._page_charts import heat, share_bar
 from fusiondelta.account._page_html import Element, Node, h
 from fusiondelta.account._page_view import PROBLEM_TITLES, SHORT, View, cut, kind_of, section
 from fusiondelta.account._units import UNKNOWN, count, counted, metric, part, seconds, size
-from fusiondelta.account._ways import memory_bytes, work_metric, work_seconds
+from fusiondelta.account._ways import is_timed, memory_bytes, work_metric, work_seconds
 
 #: Inputs within inputs, at most. Browsers stop at 512 elements within each other; what is deeper
 #: stands at the last level, where its path still says what it belongs to.
@@ -125,6 +125,7 @@ class _Branch:
         whole = self._ways.seconds
         share = sum(map(work_seconds, branch)) / whole if whole else 0.0
         cheap = share < CHEAP_BRANCH and not any(one.id in self._marks for one in branch)
+        rows = self._ways.rows_out(top)
         name = f"Input {place + 1}"
         if node.operator in _BUILD:
             name = ("Build side", "Probe side")[place] if place < 2 else name
@@ -134,7 +135,7 @@ class _Branch:
                 "summary",
                 h("b", ": ".join(filter(None, (name, self._reads(branch))))),
                 f" {counted(len(branch), 'operator')}, {part(share)} of the time"
-                + (f", {counted(top.rows, 'row')}" if top.rows is not None else ""),
+                + ("" if rows is None else f", {counted(rows, 'row')}"),
             ),
             h("ol", self.items(top, level), cls="chain"),
             cls="input cheap" if cheap else "input",
@@ -149,7 +150,7 @@ class _Branch:
         return cut(", ".join(names[:NAMED]), 120) + more
 
     def _operator(self, node: PlanNode) -> Element:
-        share = self._ways.share(node)
+        share, timed = self._ways.share(node), is_timed(node)
         marks = self._marks.get(node.id, [])
         return h(
             "li",
@@ -168,8 +169,8 @@ class _Branch:
                     h(
                         "span",
                         share_bar(share, heat(share)),
-                        h("span", part(share), cls="n share"),
-                        h("span", seconds(work_seconds(node)), cls="n"),
+                        h("span", part(share) if timed else UNKNOWN, cls="n share"),
+                        h("span", seconds(work_seconds(node) if timed else None), cls="n"),
                         cls="time",
                     ),
                     self._numbers(node),
@@ -186,7 +187,7 @@ class _Branch:
         given = node.totals.get("bytes_scanned", node.totals.get("output_bytes"))
         cells = (
             ("in ", count(self._ways.rows_in(node))),
-            ("out ", count(node.rows)),
+            ("out ", count(self._ways.rows_out(node))),
             ("bytes ", size(given)),
             ("memory ", size(memory_bytes(node))),
             ("spill ", size(spilled) if spilled else UNKNOWN),
@@ -199,7 +200,9 @@ class _Branch:
 
 def _short(node: PlanNode) -> str:
     """The line of an operator without its name, lists of files and statistics."""
-    text = node.detail.removeprefix(node.operator).removeprefix(":").strip()
+    # Names may say how an operator works: SortExec(TopK).
+    name, _, _ = node.operator.partition("(")
+    text = node.detail.removeprefix(name).removeprefix(":").strip()
     start = text.find("file_groups={")
     end = text.find("]]}", start)
     if start >= 0 and end >= 0:

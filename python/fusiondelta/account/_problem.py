@@ -10,8 +10,12 @@ Severity = Literal["high", "medium", "low"]
 #: Worst first.
 SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
 
-#: Part of the time from which a problem is the first to look at.
+#: Part of the time from which a problem is the first to look at…
 LARGE_SHARE = 0.3
+#: …where it is this much, in seconds: nobody waits for less.
+LARGE_SECONDS = 0.5
+#: Less than this is worth a line, and no more: only a query that comes often gains by it.
+SMALL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,14 @@ class Problem:
     advice: str
 
 
-def severity_of(share: float) -> Severity:
-    """How bad a problem is that concerns a part of the time, 0 to 1."""
-    return "high" if share >= LARGE_SHARE else "medium"
+def severity_of(concerned: float, whole: float) -> Severity:
+    """How bad a problem is, by the time it concerns.
+
+    Args:
+        concerned: Seconds of the operators or partitions that have it.
+        whole: Seconds of all of them.
+    """
+    if concerned < SMALL_SECONDS:
+        return "low"
+    large = concerned >= LARGE_SECONDS and concerned >= LARGE_SHARE * whole
+    return "high" if large else "medium"

@@ -10,6 +10,9 @@ from fusiondelta.account._nodes import PlanNode, PlanTree, Skew
 #: Metrics that say how much memory an operator held. Operators have one or the other.
 _MEMORY = ("peak_mem_used", "build_mem_used", "mem_used", "stream_memory_usage")
 
+#: Operators that hand on what they get, and need not count it.
+_HAND_ON = frozenset({"CooperativeExec", "DeltaSnapshotExec", "OutputRequirementExec"})
+
 #: Metrics that say how long an operator computed. Scans measure their decoding apart.
 _WORK = ("elapsed_compute", "time_elapsed_processing")
 
@@ -22,6 +25,11 @@ def work_metric(node: PlanNode) -> str:
 def work_seconds(node: PlanNode) -> float:
     """How long an operator computed, of all partitions together; decoding counts for scans."""
     return max(node.total(name) for name in _WORK) / 1e9
+
+
+def is_timed(node: PlanNode) -> bool:
+    """Whether an operator says how long it computed."""
+    return any(name in node.totals for name in _WORK)
 
 
 def memory_bytes(node: PlanNode) -> int | None:
@@ -103,8 +111,18 @@ class Ways:
         """Part of the computing time that an operator took, from 0 to 1."""
         return work_seconds(node) / self._seconds if self._seconds else 0.0
 
+    def rows_out(self, node: PlanNode) -> int | None:
+        """Rows that an operator gave; where it counts none, those that it hands on as they are."""
+        here = node
+        while here.rows is None and here.operator in _HAND_ON:
+            below = self.children(here)
+            if len(below) != 1:
+                return None
+            (here,) = below
+        return here.rows
+
     def rows_in(self, node: PlanNode) -> int | None:
         """Rows that the operators right below gave; None where nothing is below or known."""
-        known = [child.rows for child in self.children(node)]
+        known = [self.rows_out(child) for child in self.children(node)]
         counted = [rows for rows in known if rows is not None]
         return sum(counted) if counted else None
