@@ -14,7 +14,7 @@ from fusiondelta.account._nodes import PlanTree
 from fusiondelta.account._page_view import PROBLEM_TITLES
 from fusiondelta.account._problem import SEVERITIES, severity_of
 from fusiondelta.account._scans import scans
-from fusiondelta.account._ways import Ways, work_seconds
+from fusiondelta.account._ways import Ways
 from tests.harness import accounts
 from tests.harness.accounts import account
 from tests.harness.plans import MIB, MS, SUBMITTED, Op, io, requests, scan
@@ -446,7 +446,7 @@ class TestWays:
         table = scan("t", rows=9, ms=400)
         run = account(table)
         reader = run.tree.nodes[-1]
-        assert work_seconds(reader) == pytest.approx(0.4)
+        assert reader.seconds == pytest.approx(0.4)
         assert Ways(run.tree).share(reader) > 0.9
 
     def test_a_tree_that_is_not_whole_loses_nothing(self):

@@ -10,7 +10,7 @@ from fusiondelta.account._account import RunAccount
 from fusiondelta.account._nodes import PlanNode, Skew
 from fusiondelta.account._problem import SEVERITIES, Problem, Severity, severity_of
 from fusiondelta.account._units import count, counted, part, seconds, size, times
-from fusiondelta.account._ways import Ways, work_metric, work_seconds
+from fusiondelta.account._ways import Ways, work_metric
 
 __all__ = ["Problem", "Severity", "problems"]
 
@@ -64,7 +64,7 @@ def _row_explosion(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         yield Problem(
             "row_explosion",
             node.id,
-            "high" if factor >= EXPLOSION**2 else severity_of(work_seconds(node), ways.seconds),
+            "high" if factor >= EXPLOSION**2 else severity_of(node.seconds, ways.seconds),
             f"{node.operator} made {counted(node.rows, 'row')} of {given}: "
             f"{times(factor)} the larger side.",
             "The join compares no column for equality, so every row meets every other: add an "
@@ -86,7 +86,7 @@ def _spill(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         yield Problem(
             "spill",
             node.id,
-            "high" if spilled >= SPILL_MUCH else severity_of(work_seconds(node), ways.seconds),
+            "high" if spilled >= SPILL_MUCH else severity_of(node.seconds, ways.seconds),
             f"{node.operator} wrote {size(spilled)} to disk{into}, for want of memory.",
             "Give the query more memory (EngineProfile.memory_limit, or fewer queries at once with "
             "pool_size), or give the operator less to hold: select fewer columns, filter earlier, "

@@ -8,7 +8,7 @@ from fusiondelta.account._account import RunAccount
 from fusiondelta.account._problem import Problem, severity_of
 from fusiondelta.account._scans import Scan, scans
 from fusiondelta.account._units import count, counted, part, size
-from fusiondelta.account._ways import Ways, work_seconds
+from fusiondelta.account._ways import Ways
 
 #: Rows read: fewer are decoded within some ten milliseconds, pruned or not.
 PRUNING_ROWS = 1_000_000
@@ -101,7 +101,7 @@ def _seconds(scan: Scan, ways: Ways) -> float:
     nodes = {one.id: one for one in (scan.node, *scan.readers, *ways.below(scan.node))}
     if scan.filter is not None:
         nodes[scan.filter.id] = scan.filter
-    return sum(map(work_seconds, nodes.values()))
+    return sum(node.seconds for node in nodes.values())
 
 
 def _pruning_advice(casts: tuple[tuple[str, str], ...]) -> str:

@@ -61,8 +61,8 @@ class PlanNode:
 
     @property
     def seconds(self) -> float:
-        """Time it computed, of all its partitions together."""
-        return self.total("elapsed_compute") / 1e9
+        """Time it computed, of all its partitions together; of a scan also what decoding took."""
+        return max(self.total("elapsed_compute"), self.total("time_elapsed_processing")) / 1e9
 
     def skew(self, name: str) -> Skew | None:
         """How unevenly a metric is spread over partitions; None where fewer than two have it.

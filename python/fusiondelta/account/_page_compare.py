@@ -14,7 +14,7 @@ from fusiondelta.account._page_facts import plain
 from fusiondelta.account._page_html import Element, Node, h
 from fusiondelta.account._page_view import PROBLEM_TITLES, SHORT, View, cut, section, table
 from fusiondelta.account._units import UNKNOWN, count, moment, part, seconds, size, times
-from fusiondelta.account._ways import memory_bytes, work_seconds
+from fusiondelta.account._ways import memory_bytes
 
 #: Operators shown at once, those whose time changed most; the others are folded.
 OPERATORS = 25
@@ -145,8 +145,8 @@ def _operators(a: View, b: View) -> Element | None:
     pairs = [(one, others[_key(one)]) for one in a.account.tree if _key(one) in others]
     if not pairs:
         return None
-    pairs.sort(key=lambda pair: -abs(work_seconds(pair[1]) - work_seconds(pair[0])))
-    longest = max(max(map(work_seconds, pair)) for pair in pairs)
+    pairs.sort(key=lambda pair: -abs(pair[1].seconds - pair[0].seconds))
+    longest = max(max(one.seconds for one in pair) for pair in pairs)
     heads = ["Operator", "Time A", "Time B", "", "Rows A", "Rows B", "", "Memory A", "Memory B"]
 
     def listed(some: list[tuple[PlanNode, PlanNode]]) -> Element:
@@ -174,7 +174,7 @@ def _name(node: PlanNode) -> Element:
 
 
 def _pair(one: PlanNode, other: PlanNode, longest: float) -> list[Node]:
-    times_ = (work_seconds(one), work_seconds(other))
+    times_ = (one.seconds, other.seconds)
 
     def bar(value: float) -> Node:
         return h(
@@ -204,7 +204,7 @@ def _only(a: View, b: View) -> Element | None:
                 letter,
                 _name(node),
                 h("code", cut(node.detail, 300)),
-                seconds(work_seconds(node)),
+                seconds(node.seconds),
                 part(view.ways.share(node)),
                 count(node.rows),
             ]

@@ -9,7 +9,7 @@ from fusiondelta.account._page_charts import heat, share_bar
 from fusiondelta.account._page_html import Element, Node, h
 from fusiondelta.account._page_view import PROBLEM_TITLES, SHORT, View, cut, kind_of, section
 from fusiondelta.account._units import UNKNOWN, count, counted, metric, part, seconds, size
-from fusiondelta.account._ways import is_timed, memory_bytes, work_metric, work_seconds
+from fusiondelta.account._ways import is_timed, memory_bytes, work_metric
 
 #: Inputs within inputs, at most. Browsers stop at 512 elements within each other; what is deeper
 #: stands at the last level, where its path still says what it belongs to.
@@ -123,7 +123,7 @@ class _Branch:
     def _input(self, node: PlanNode, top: PlanNode, place: int, level: int) -> Element:
         branch = [top, *self._ways.below(top)]
         whole = self._ways.seconds
-        share = sum(map(work_seconds, branch)) / whole if whole else 0.0
+        share = sum(one.seconds for one in branch) / whole if whole else 0.0
         cheap = share < CHEAP_BRANCH and not any(one.id in self._marks for one in branch)
         rows = self._ways.rows_out(top)
         name = f"Input {place + 1}"
@@ -170,7 +170,7 @@ class _Branch:
                         "span",
                         share_bar(share, heat(share)),
                         h("span", part(share) if timed else UNKNOWN, cls="n share"),
-                        h("span", seconds(work_seconds(node) if timed else None), cls="n"),
+                        h("span", seconds(node.seconds if timed else None), cls="n"),
                         cls="time",
                     ),
                     self._numbers(node),

@@ -7,7 +7,7 @@ from fusiondelta.account._page_charts import AXIS, axis, chart, heat, legend, sh
 from fusiondelta.account._page_html import Element, Node, h
 from fusiondelta.account._page_view import KINDS, View, kind_of, section, table
 from fusiondelta.account._units import UNKNOWN, count, counted, part, seconds, size, times
-from fusiondelta.account._ways import memory_bytes, output_skew, work_seconds
+from fusiondelta.account._ways import memory_bytes, output_skew
 
 #: Operators in the table.
 EXPENSIVE = 10
@@ -23,8 +23,8 @@ _LANE = 5
 
 def expensive(view: View) -> Element | None:
     """Operators that computed longest."""
-    nodes = sorted(view.account.tree, key=work_seconds, reverse=True)[:EXPENSIVE]
-    nodes = [node for node in nodes if work_seconds(node) > 0]
+    nodes = sorted(view.account.tree, key=lambda node: node.seconds, reverse=True)[:EXPENSIVE]
+    nodes = [node for node in nodes if node.seconds > 0]
     if not nodes:
         return None
     rows: list[list[Node]] = []
@@ -36,7 +36,7 @@ def expensive(view: View) -> Element | None:
             [
                 view.link(node.id),
                 h("span", share_bar(share, heat(share)), part(share), cls="with-bar"),
-                seconds(work_seconds(node)),
+                seconds(node.seconds),
                 count(node.rows),
                 size(bytes_),
                 size(memory_bytes(node)),
@@ -63,7 +63,7 @@ def timeline(view: View) -> Element | None:
     known = [node for node in view.account.tree if spans[node.id]]
     if not known:
         return None
-    chosen = sorted(known, key=work_seconds, reverse=True)[:OPERATORS]
+    chosen = sorted(known, key=lambda node: node.seconds, reverse=True)[:OPERATORS]
     places = {node.id for node in chosen}
     chosen = [node for node in known if node.id in places]
     origin = min(start for node in chosen for _, start, _ in spans[node.id])

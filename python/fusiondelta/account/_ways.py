@@ -22,11 +22,6 @@ def work_metric(node: PlanNode) -> str:
     return max(_WORK, key=node.total)
 
 
-def work_seconds(node: PlanNode) -> float:
-    """How long an operator computed, of all partitions together; decoding counts for scans."""
-    return max(node.total(name) for name in _WORK) / 1e9
-
-
 def is_timed(node: PlanNode) -> bool:
     """Whether an operator says how long it computed."""
     return any(name in node.totals for name in _WORK)
@@ -73,7 +68,7 @@ class Ways:
         object.__setattr__(self, "_number", number)
         object.__setattr__(self, "_children", children)
         object.__setattr__(self, "_tops", tops)
-        object.__setattr__(self, "_seconds", sum(map(work_seconds, nodes)))
+        object.__setattr__(self, "_seconds", sum(one.seconds for one in nodes))
 
     @property
     def tops(self) -> tuple[PlanNode, ...]:
@@ -109,7 +104,7 @@ class Ways:
 
     def share(self, node: PlanNode) -> float:
         """Part of the computing time that an operator took, from 0 to 1."""
-        return work_seconds(node) / self._seconds if self._seconds else 0.0
+        return node.seconds / self._seconds if self._seconds else 0.0
 
     def rows_out(self, node: PlanNode) -> int | None:
         """Rows that an operator gave; where it counts none, those that it hands on as they are."""

@@ -9,7 +9,7 @@ from fusiondelta.account._account import RunAccount
 from fusiondelta.account._advice import problems
 from fusiondelta.account._nodes import PlanNode
 from fusiondelta.account._units import count, counted, part, seconds, size
-from fusiondelta.account._ways import Ways, memory_bytes, work_seconds
+from fusiondelta.account._ways import Ways, memory_bytes
 from fusiondelta.cli._table import render_table
 from fusiondelta.cli._text import plain
 
@@ -32,7 +32,7 @@ def facts(account: RunAccount) -> dict[str, Any]:
         "peak_memory": account.peak_memory,
         "io": account.io.to_dict(),
         "operators": [
-            {**node.to_dict(), "share": ways.share(node), "seconds": work_seconds(node)}
+            {**node.to_dict(), "share": ways.share(node), "seconds": node.seconds}
             for node in _by_cost(account)
         ],
         "problems": [
@@ -70,7 +70,7 @@ def _operators(account: RunAccount) -> str:
     rows = [
         [
             part(ways.share(node)),
-            seconds(work_seconds(node)),
+            seconds(node.seconds),
             count(node.rows),
             size(memory_bytes(node)),
             node.id,
@@ -91,4 +91,4 @@ def _problems(account: RunAccount) -> list[str]:
 
 
 def _by_cost(account: RunAccount) -> list[PlanNode]:
-    return sorted(account.tree, key=work_seconds, reverse=True)
+    return sorted(account.tree, key=lambda node: node.seconds, reverse=True)
