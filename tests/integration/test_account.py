@@ -242,3 +242,17 @@ def test_the_level_of_explain_is_respected(table):
             assert "output_rows=" in text
             assert ("io_requests=" in text) == (level == "dev")
     assert sizes["summary"] < sizes["dev"]
+
+
+def test_timestamps_lie_within_the_run(engine, table):
+    sql = "SELECT a.part, count(*) FROM t AS a JOIN t AS b USING (id) GROUP BY 1 ORDER BY 2"
+    result = engine.query(sql, sources={"t": table})
+    result.to_table()
+    account = result.account()
+    seen = 0
+    for node in account.tree:
+        for name in ("start_timestamp", "end_timestamp"):
+            for at in node.by_partition.get(name, {}).values():
+                seen += 1
+                assert account.submitted <= at <= account.ended, (node.id, name)
+    assert seen > 10

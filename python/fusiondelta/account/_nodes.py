@@ -120,8 +120,9 @@ class PlanTree:
                 totals.setdefault(node, {})[name] = value
             else:
                 by_name = parts.setdefault(node, {}).setdefault(name, {})
-                # Scans measure files apart, by label.
-                by_name[partition] = by_name.get(partition, 0.0) + value
+                # A partition may measure something several times: files apart, each of its parts.
+                known = by_name.get(partition)
+                by_name[partition] = value if known is None else _joined(name, known, value)
         return cls(
             tuple(
                 PlanNode(
@@ -177,3 +178,12 @@ class PlanTree:
     def total(self, name: str) -> float:
         """A metric of all operators together."""
         return sum(node.total(name) for node in self.nodes)
+
+
+def _joined(name: str, one: float, other: float) -> float:
+    """Two values that one partition has of a metric, as one."""
+    if name == "start_timestamp":
+        return min(one, other)
+    if name == "end_timestamp":
+        return max(one, other)
+    return one + other
