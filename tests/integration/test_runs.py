@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -150,6 +152,16 @@ class TestArtifacts:
         kept.close()
         found = json.loads((folder / f"{run_id}.json").read_text())
         assert (found["status"], found["result"]["rows"]) == ("finished", 5)
+
+    def test_a_process_that_ends_without_closing_leaves_them(self, folder):
+        code = (
+            "import sys, fusiondelta\n"
+            "engine = fusiondelta.FusionDeltaEngine(artifacts=sys.argv[1])\n"
+            "engine.query('SELECT 1').to_table()\n"
+        )
+        subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=120)
+        (path,) = folder.glob("*.json")
+        assert RunManifest.from_file(path).status == "finished"
 
     def test_one_that_is_dropped_unread_lets_go(self, kept, folder):
         kept.query("SELECT 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -34,6 +35,8 @@ class Recorder:
                 thread = threading.Thread(target=self._run, name="fusiondelta-books", daemon=True)
                 thread.start()
                 self._thread = thread
+                # A process that ends without closing its engine loses nothing that had ended.
+                atexit.register(self.close)
 
     def submit(self, work: Callable[[], None]) -> None:
         """Have something done soon; where too much waits already it is not done, and counted."""
@@ -69,6 +72,7 @@ class Recorder:
         if thread is not None:
             self._queue.put(None)
             thread.join(timeout)
+            atexit.unregister(self.close)
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
