@@ -62,6 +62,14 @@ def version() -> str:
     return found.group(1)
 
 
+#: What the package reads of itself, by its place in the wheel.
+DATA = {
+    path.relative_to(ROOT / "python").as_posix()
+    for path in (ROOT / "python").rglob("*")
+    if path.suffix in (".css", ".js", ".json")
+}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> tuple[Path, str]:
     """The wheel, and what maturin said while making it."""
@@ -109,6 +117,8 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         names = set(packed.namelist())
         metadata = packed.read(f"fusiondelta-{version()}.dist-info/METADATA").decode()
     assert {"fusiondelta/__init__.py", "fusiondelta/py.typed", "fusiondelta/_native.pyi"} <= names
+    assert {"fusiondelta/account/page/profile.css", "fusiondelta/account/page/profile.js"} <= DATA
+    assert names >= DATA
     assert len([name for name in names if re.match(r"fusiondelta/_native.*\.(so|pyd)$", name)]) == 1
     allowed = ("fusiondelta/", f"fusiondelta-{version()}.dist-info/")
     assert [name for name in names if not name.startswith(allowed)] == []
@@ -141,6 +151,7 @@ def test_sdist_holds_what_it_takes_to_build(sdist):
     }
     rust = {path.relative_to(ROOT).as_posix() for path in (ROOT / "src").rglob("*.rs")}
     assert rust <= files
+    assert {f"python/{name}" for name in DATA} <= files
     assert [name for name in sorted(files) if BUILD_PRODUCTS.search(name)] == []
     assert (sdist / "Cargo.lock").read_bytes() == (ROOT / "Cargo.lock").read_bytes()
 
