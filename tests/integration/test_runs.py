@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import decimal
 import json
 import subprocess
 import sys
@@ -263,9 +265,6 @@ class TestReplay:
         assert not report.equal
 
     def test_parameters_keep_their_types(self, engine):
-        import datetime as dt
-        import decimal
-
         values = [dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc), decimal.Decimal("1.10"), None]
         result = engine.query("SELECT $1, $2, $3", param_values=values, digest=True)
         result.to_table()
@@ -274,17 +273,28 @@ class TestReplay:
     def test_files_are_read_again_while_they_are_the_same(self, engine, tmp_path):
         pq.write_table(pa.table({"id": range(5)}), tmp_path / "a.parquet")
         (tmp_path / "b.csv").write_text("id;n\n1;x\n")
+        with pa.ipc.new_file(tmp_path / "c.arrow", pa.schema({"id": pa.int64()})) as writer:
+            writer.write_table(pa.table({"id": [1, 2]}))
         sources = {
             "a": ParquetSource(tmp_path / "a.parquet", schema=pa.schema({"id": pa.int64()})),
             "b": CsvSource(tmp_path / "b.csv", delimiter=";"),
+            "c": tmp_path / "c.arrow",
         }
-        result = engine.query("SELECT n FROM a JOIN b USING (id)", sources=sources, digest=True)
+        sql = "SELECT n FROM a JOIN b USING (id) JOIN c USING (id)"
+        result = engine.query(sql, sources=sources, digest=True)
         result.to_table()
         manifest = result.manifest()
         assert engine.replay(manifest).equal
         (tmp_path / "b.csv").write_text("id;n\n1;yy\n")
         with pytest.raises(SourceError, match=r"b\.csv.*changed"):
             engine.replay(manifest)
+
+    def test_an_instant_that_all_were_pinned_to_is_kept(self, engine, table):
+        now = dt.datetime.now(dt.timezone.utc)
+        manifest = self.ask(engine, table, consistent_at=now)
+        assert manifest.to_dict()["query"]["consistent_at"] == now.isoformat()
+        engine.write_delta(table, pa.table({"id": [1], "f": [5.0]}))
+        assert engine.replay(manifest).equal
 
     def test_functions_come_along(self, engine, table):
         from datafusion import udf

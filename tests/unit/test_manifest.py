@@ -194,6 +194,23 @@ class TestDocument:
         assert list(document) == sorted(document)
         assert text.isascii()
 
+    def test_other_values_are_text(self):
+        import datetime as dt
+        from decimal import Decimal
+
+        source = replace(
+            manifests.ORDERS,
+            options={"d": Decimal("1.5"), 7: dt.date(2030, 1, 2), "s": {"x"}, "t": (1, None)},
+        )
+        document = manifests.query(sources=(source,)).to_dict()
+        assert valid(document)
+        assert document["sources"][0]["options"] == {
+            "d": "1.5",
+            "7": "2030-01-02",
+            "s": ["x"],
+            "t": [1, None],
+        }
+
 
 class TestRun:
     def test_takes_all_of_its_items(self):

@@ -373,6 +373,7 @@ class TestSurroundings:
             "b took about as long as a (1.20 s, then 1.20 s), the same rows; what differs: b was "
             "executed the fallback way, and a the native way: a function"
         )
+        assert diff({"plan.execution": "fallback"}).verdict.endswith(" and a the native way")
 
 
 class TestRendering:

@@ -81,6 +81,17 @@ class TestPlan:
         back = diff_manifests(planned(added), QUERY).findings[0]
         assert back.effect.startswith("RepartitionExec of lines and orders is gone")
 
+    def test_all_that_lies_below_is_told_of(self):
+        for bare in (
+            (("0", "SortExec", "SortExec: expr=[id@0 ASC]", 0.1, {"output_rows": 100}),),
+            (JOIN[0], ("0.0", "EmptyExec", "EmptyExec", 0.0, {})),
+        ):
+            difference = diff_manifests(QUERY, planned(bare))
+            gone = {one.subject for one in difference.findings if one.after is None}
+            assert {"DataSourceExec of orders", "DataSourceExec of lines"} <= gone
+            back = diff_manifests(planned(bare), QUERY)
+            assert {one.subject for one in back.findings if one.before is None} == gone
+
     def test_partitions_of_a_scan(self):
         after = changed(QUERY, {"operators.3.partitions": 1})
         found = diff_manifests(QUERY, after).findings
@@ -147,8 +158,19 @@ class TestPlan:
         found = diff_manifests(QUERY, after).findings
         assert [one.kind for one in found] == ["pruning"]
         assert found[0].effect == "the scan of orders read 12 of 12 files instead of 3 of 12"
-        one_more = {"files_total": 12, "files_after_statistics": 4}
-        assert diff_manifests(QUERY, planned(operators(at_0_0_0=(*JOIN[2][1:4], one_more)))).equal
+
+    @pytest.mark.parametrize(
+        ("total", "before", "after"),
+        [(4, 1, 2), (100, 10, 100 * floors.PRUNING_SHARE + 9)],
+        ids=["a file", "a small part"],
+    )
+    def test_pruning_noise(self, total, before, after):
+        def reading(files):
+            metrics = {"files_total": total, "files_after_statistics": files}
+            return planned(operators(at_0_0_0=(*JOIN[2][1:4], metrics)))
+
+        assert diff_manifests(reading(before), reading(after)).equal
+        assert not diff_manifests(reading(before), reading(total)).equal
 
     def test_spill(self):
         def spilling(size):

@@ -61,7 +61,8 @@ class SourceAccount:
 
     Attributes:
         alias: Name in the SQL.
-        kind: ``delta``, ``parquet``, ``csv``, ``json``, ``arrow``, ``provider``…
+        kind: ``delta``, ``parquet``, ``csv``, ``json``, ``ipc``, ``changes``, ``memory`` or
+            ``provider``.
         uri: Where it is; empty of what is in memory.
         version: Version of a Delta table, None of others.
         files: Files there are, None where that is not known.

@@ -171,9 +171,9 @@ def _spill(pair: Pair, matched: Matched) -> Iterator[Finding]:
     if not new and not moved(before, after, floor=BYTES_FLOOR, ratio=TRAFFIC_RATIO):
         return
     side = 1 if after >= before else 0
-    ops = [one[side] for one in matched if one[side] is not None]
-    most = max(ops, key=lambda op: op.total("spilled_bytes") if op else 0.0)
-    where = f"{clean(most.operator)}{most.over}" if most else "the plan"
+    ops = [op for one in matched if (op := one[side]) is not None]
+    most = max(ops, key=lambda op: op.total("spilled_bytes"))
+    where = f"{clean(most.operator)}{most.over}"
     if not before:
         effect = f"{where} spilled {size(after)} to disk, which nothing did before"
     elif not after:

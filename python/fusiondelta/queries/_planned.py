@@ -301,14 +301,13 @@ class Planned:
     def manifest(self, *, pinned: bool = False) -> RunManifest:
         """The query as one document."""
         asked, spec = self.asked, self.asked.spec
-        consistent = spec.consistent_at
         return RunManifest.of_account(
             self.account(),
             plan=self.bundle() if spec.capture_plan else None,
             query={
                 "parameters_ipc": encode_parameters(asked.parameters),
                 "readonly": spec.readonly,
-                "consistent_at": None if consistent is None else str(consistent),
+                "consistent_at": spec.consistent_at,
                 "memory_limit": asked.memory_limit,
             },
             result={

@@ -86,7 +86,7 @@ class _FileSource(Source):
             files,
             f"{self.kind} files {self.describe()}",
             files=pins,
-            kind=self.kind,
+            kind="ipc" if self.kind == "arrow" else self.kind,
             uri=urls[0],
             options=self._recipe(urls),
         )
@@ -265,7 +265,7 @@ _BY_KIND: dict[str, type[_FileSource]] = {
     "parquet": ParquetSource,
     "csv": CsvSource,
     "json": JsonSource,
-    "arrow": IpcSource,
+    "ipc": IpcSource,
 }
 
 
@@ -273,7 +273,7 @@ def files_of_recipe(kind: str, recipe: Mapping[str, Any]) -> Source:
     """The file source that the ``options`` of a `Resolved` were made of.
 
     Args:
-        kind: ``parquet``, ``csv``, ``json`` or ``arrow``.
+        kind: ``parquet``, ``csv``, ``json`` or ``ipc``.
         recipe: The options.
     """
     given = dict(recipe)

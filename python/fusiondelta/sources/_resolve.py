@@ -75,7 +75,7 @@ class Resolved:
         snapshot: Key of a Delta table.
         files: Pins of a file source.
         delta: The native table of a Delta source.
-        kind: ``delta``, ``parquet``, ``csv``, ``json``, ``arrow`` (IPC files), ``changes``;
+        kind: ``delta``, ``parquet``, ``csv``, ``json``, ``ipc``, ``changes``;
             ``memory`` for Arrow data, ``provider`` for tables of other libraries and other queries.
         uri: Where it is, in canonical spelling; empty of what is in memory.
         options: What makes the source again besides, as plain values.
