@@ -222,7 +222,8 @@ pub async fn make(
             min_commit_interval,
             max_concurrent_tasks,
         } => {
-            let filters = literals(&filters)?;
+            let known = table.snapshot()?.metadata().partition_columns();
+            let filters = literals(&filters, known)?;
             let kind = if z_order.is_empty() {
                 OptimizeType::Compact
             } else {
@@ -337,9 +338,26 @@ fn json(metrics: impl serde::Serialize) -> Value {
     serde_json::to_value(metrics).unwrap_or(Value::Null)
 }
 
-fn literals(filters: &[PartitionFilter]) -> Result<Vec<FilterLiteral<'_>>> {
+/// Filters as the crate takes them, which chooses files by statistics where a column is no partition's.
+fn literals<'a>(
+    filters: &'a [PartitionFilter],
+    known: &[String],
+) -> Result<Vec<FilterLiteral<'a>>> {
     let mut out = Vec::with_capacity(filters.len());
     for (column, operator, values) in filters {
+        if !known.contains(column) {
+            return Err(NativeError::new(
+                ErrorKind::Configuration,
+                format!(
+                    "partition_filters names {column:?}, and the table is partitioned by: {}",
+                    if known.is_empty() {
+                        "nothing".to_owned()
+                    } else {
+                        known.join(", ")
+                    }
+                ),
+            ));
+        }
         let value = match values.as_slice() {
             [one] if !operator.ends_with("in") => FilterValue::Scalar(one),
             several => FilterValue::Set(several.iter().map(String::as_str).collect()),

@@ -400,3 +400,10 @@ def test_progress(engine, tmp_path):
         engine.write_delta(tmp_path / "t", pa.table({"n": [1]}), progress=broken)
     found = engine.query("SELECT count(*) AS n FROM t", sources={"t": tmp_path / "t"})
     assert found.to_pylist() == [{"n": 13}], "the change itself was made"
+
+
+def test_optimize_refuses_filters_on_what_is_no_partition(engine, tmp_path):
+    uri = tmp_path / "parts"
+    engine.write_delta(uri, pa.table({"p": ["a", "b"], "id": [1, 2]}), partition_by="p")
+    with pytest.raises(ConfigurationError, match=r'"id".*partitioned by: p'):
+        engine.optimize(uri, partition_filters=[("id", "=", "1")])
