@@ -360,7 +360,7 @@ def test_secrets_of_the_lock_are_nowhere(store, dynalite, locks, caplog):
 def test_the_command_line(store, dynalite, locks, monkeypatch):
     from click.testing import CliRunner
 
-    from fusiondelta.cli._commands import cli
+    from fusiondelta.cli import cli
 
     environment = {
         **store.server.env(),
