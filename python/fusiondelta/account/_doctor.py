@@ -15,7 +15,7 @@ from fusiondelta.account._machine import machine_facts
 from fusiondelta.account._versions import check_versions, component_versions
 from fusiondelta.errors import FusionDeltaError
 from fusiondelta.profiles import EngineProfile
-from fusiondelta.storage import ProbeCheck, ProbeReport
+from fusiondelta.storage import Checked, ProbeCheck, ProbeReport
 
 #: Files of a scan and of a partitioned write are open at once; the usual limit is 1,024.
 _LEAST_OPEN_FILES = 1024
@@ -37,7 +37,7 @@ _VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "DELTA", "OTEL_", "RUST_", "T
 
 
 @dataclass(frozen=True, slots=True)
-class DoctorReport:
+class DoctorReport(Checked):
     """What was looked at.
 
     Attributes:
@@ -45,17 +45,6 @@ class DoctorReport:
     """
 
     checks: tuple[ProbeCheck, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether no check failed; skipped ones do not count."""
-        return all(check.status != "fail" for check in self.checks)
-
-    def __getitem__(self, name: str) -> ProbeCheck:
-        for check in self.checks:
-            if check.name == name:
-                return check
-        raise KeyError(name)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.checks))

@@ -50,16 +50,11 @@ class ProbeCheck:
         return f"{line} -> {self.fix}" if self.fix else line
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeReport:
-    """What was tried at a location.
+class Checked:
+    """What has checks."""
 
-    Attributes:
-        uri: Canonical location.
-        checks: In the order they were made.
-    """
+    __slots__ = ()
 
-    uri: str
     checks: tuple[ProbeCheck, ...]
 
     @property
@@ -72,6 +67,19 @@ class ProbeReport:
             if check.name == name:
                 return check
         raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport(Checked):
+    """What was tried at a location.
+
+    Attributes:
+        uri: Canonical location.
+        checks: In the order they were made.
+    """
+
+    uri: str
+    checks: tuple[ProbeCheck, ...]
 
     def __str__(self) -> str:
         return "\n".join([self.uri, *map(str, self.checks)])
