@@ -9,12 +9,10 @@ use std::sync::Arc;
 use super::tails::TailReaders;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource,
-};
-use datafusion::datasource::source::DataSourceExec;
-use datafusion::physical_plan::{Distribution, ExecutionPlan, Partitioning};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
+use datafusion::physical_plan::{ExecutionPlan, Partitioning};
+
+use crate::sources::parquet::change_sources;
 
 /// Files that are read at once, at least: of large ones few, each with a row group in memory, of small
 /// ones many.
@@ -33,21 +31,7 @@ pub fn over_the_wire(
         .parquet
         .metadata_size_hint;
     let cores = session.config().target_partitions();
-    // With deletion vectors the scan holds on to the very sources that it was made with, and to one
-    // stream, in which it counts rows off.
-    if matches!(
-        scan.input_distribution_requirements().child_distribution(0),
-        Some(Distribution::SinglePartition)
-    ) {
-        return Ok(scan);
-    }
-    scan.transform_down(|node| {
-        let Some((config, source)) = node
-            .downcast_ref::<DataSourceExec>()
-            .and_then(DataSourceExec::downcast_to_file_source::<ParquetSource>)
-        else {
-            return Ok(Transformed::no(node));
-        };
+    change_sources(scan, |config, source| {
         let mut source = source.clone();
         if let Some(bytes) = hint {
             let env = session.runtime_env();
@@ -66,11 +50,8 @@ pub fn over_the_wire(
                 .with_output_partitioning(Some(Partitioning::UnknownPartitioning(groups.len())))
                 .with_file_groups(groups);
         }
-        Ok(Transformed::yes(DataSourceExec::from_data_source(
-            builder.build(),
-        )))
+        Ok(Some(builder.build()))
     })
-    .data()
 }
 
 /// The files in groups of about equal bytes, at least one for each core; `None` where there are fewer

@@ -168,7 +168,8 @@ impl Query {
             return;
         };
         self.course.end();
-        let Ok(measured) = measured(plan.as_ref(), &self.run_id, &self.query_id) else {
+        let Ok(measured) = measured(plan.as_ref(), &self.scans, &self.run_id, &self.query_id)
+        else {
             return;
         };
         self.engine.recent.add(&self.run_id, &measured.metrics);
@@ -225,7 +226,9 @@ impl Query {
     /// What the operators are, and what they measured, so far or for good.
     pub fn measured(&self) -> Result<Measured> {
         match self.now() {
-            Running::Plan(plan) => measured(plan.as_ref(), &self.run_id, &self.query_id),
+            Running::Plan(plan) => {
+                measured(plan.as_ref(), &self.scans, &self.run_id, &self.query_id)
+            }
             Running::Ended(ended) => Ok(ended.measured.clone()),
         }
     }

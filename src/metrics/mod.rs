@@ -13,7 +13,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::Result;
-use funnel::{funnels, with_totals};
+use funnel::{Funnel, with_totals};
 use nodes::{nodes_batch, scan_nodes};
 use walk::metrics_batch;
 
@@ -27,10 +27,17 @@ pub struct Measured {
 }
 
 /// All that the operators of `plan` measured so far.
-pub fn measured(plan: &dyn ExecutionPlan, run: &str, query: &str) -> Result<Measured> {
+///
+/// `scans` are the plan's, which were looked at when it was made.
+pub fn measured(
+    plan: &dyn ExecutionPlan,
+    scans: &[Funnel],
+    run: &str,
+    query: &str,
+) -> Result<Measured> {
     let metrics = metrics_batch(plan, run, query)?;
     Ok(Measured {
-        metrics: with_totals(&metrics, &funnels(plan), run, query)?,
+        metrics: with_totals(&metrics, scans, run, query)?,
         nodes: nodes_batch(plan)?,
         scan_nodes: scan_nodes(plan),
     })

@@ -10,21 +10,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use datafusion::common::Result;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{
-    FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
-};
-use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetFileReaderFactory};
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::errors::Result as ParquetResult;
 use datafusion::parquet::file::metadata::ParquetMetaData;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
-use datafusion::physical_plan::{Distribution, ExecutionPlan};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::sources::parquet::change_sources;
 use crate::store::scan::ScanIo;
 
 /// Label of the metrics that says which scan of the request trace they belong to.
@@ -34,24 +31,9 @@ static SCANS: AtomicUsize = AtomicUsize::new(0);
 
 /// The scan, its Parquet readers observed.
 pub fn observed(scan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    // With deletion vectors a scan holds on to the very sources that it was made with.
-    if !scan.children().is_empty()
-        && matches!(
-            scan.input_distribution_requirements().child_distribution(0),
-            Some(Distribution::SinglePartition)
-        )
-    {
-        return Ok(scan);
-    }
-    scan.transform_down(|node| {
-        let Some((config, source)) = node
-            .downcast_ref::<DataSourceExec>()
-            .and_then(DataSourceExec::downcast_to_file_source::<ParquetSource>)
-        else {
-            return Ok(Transformed::no(node));
-        };
+    change_sources(scan, |config, source| {
         let Some(inner) = source.parquet_file_reader_factory() else {
-            return Ok(Transformed::no(node));
+            return Ok(None);
         };
         let readers = ObservedReaders {
             scan: SCANS.fetch_add(1, Ordering::Relaxed),
@@ -60,14 +42,9 @@ pub fn observed(scan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> 
         let source = source
             .clone()
             .with_parquet_file_reader_factory(Arc::new(readers));
-        let config = FileScanConfigBuilder::from(config.clone())
-            .with_source(Arc::new(source))
-            .build();
-        Ok(Transformed::yes(
-            DataSourceExec::from_data_source(config) as _
-        ))
+        let builder = FileScanConfigBuilder::from(config.clone());
+        Ok(Some(builder.with_source(Arc::new(source)).build()))
     })
-    .data()
 }
 
 /// Readers of one scan.

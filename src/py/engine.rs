@@ -30,6 +30,7 @@ use crate::exec::engine::Engine;
 use crate::exec::proto;
 use crate::exec::query::{Query, QueryContext};
 use crate::exec::stream::{Rows, Slot, Start};
+use crate::metrics::funnel::funnels;
 use crate::metrics::measured;
 use crate::runtime;
 use crate::sources::files;
@@ -286,8 +287,15 @@ impl NativeEngine {
             let work = |prepared| change::make(change, prepared, state, writer);
             let done = transaction::run(&engine, &commit, &account, &stopped, work).await?;
             let plan = planner.caught();
-            let measured = plan
-                .and_then(|plan| measured(plan.as_ref(), &commit.run_id, &commit.query_id).ok());
+            let measured = plan.and_then(|plan| {
+                measured(
+                    plan.as_ref(),
+                    &funnels(plan.as_ref()),
+                    &commit.run_id,
+                    &commit.query_id,
+                )
+                .ok()
+            });
             if let Some(measured) = &measured {
                 engine.recent.add(&commit.run_id, &measured.metrics);
             }

@@ -3,4 +3,5 @@
 pub mod arrow;
 pub mod files;
 mod observed;
+pub mod parquet;
 pub use observed::ObservedTable;
