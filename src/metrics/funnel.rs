@@ -2,7 +2,7 @@
 //! them: rows of the metrics table, made when it is asked for.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::{cast, concat_batches};
@@ -38,6 +38,8 @@ pub struct Funnel {
     pub bytes: u64,
     /// Files, or parts of files, as they are read.
     pub parts: usize,
+    /// Files whose partition values pass, once that was asked for: progress asks again and again.
+    passed: OnceLock<Option<usize>>,
 }
 
 /// The scans of a plan.
@@ -51,6 +53,7 @@ pub fn funnels(plan: &dyn ExecutionPlan) -> Vec<Funnel> {
                 files: 0,
                 bytes: 0,
                 parts: 0,
+                passed: OnceLock::new(),
             });
         }
         let Some(config) = node
@@ -84,6 +87,7 @@ pub fn funnels(plan: &dyn ExecutionPlan) -> Vec<Funnel> {
                 files: files.len(),
                 bytes,
                 parts,
+                passed: OnceLock::new(),
             }),
         }
     });
@@ -157,9 +161,12 @@ impl Funnel {
 
     /// What partition values alone left. Values that cannot be compared here leave it out.
     fn partitions(&self) -> Vec<Metric> {
-        match self.after_partition() {
-            Ok(Some(files)) => vec![("files_after_partition", files as f64, "count")],
-            _ => vec![],
+        let passed = self
+            .passed
+            .get_or_init(|| self.after_partition().ok().flatten());
+        match passed {
+            Some(files) => vec![("files_after_partition", *files as f64, "count")],
+            None => vec![],
         }
     }
 }
