@@ -2,7 +2,10 @@
 
 from fusiondelta import errors
 from fusiondelta.account import (
+    LogCorrelation,
     ManifestDiff,
+    Problem,
+    ProfileComparison,
     QueryProfile,
     QueryProgress,
     ReplayReport,
@@ -104,6 +107,7 @@ __all__ = [
     "IoPolicy",
     "JsonSource",
     "LogCleanup",
+    "LogCorrelation",
     "ManifestDiff",
     "MaterializeLimits",
     "ObjectNotFoundError",
@@ -112,6 +116,8 @@ __all__ = [
     "PlanBundle",
     "PoolTimeoutError",
     "ProbeReport",
+    "Problem",
+    "ProfileComparison",
     "ProviderSource",
     "QueryCancelledError",
     "QueryError",

@@ -15,7 +15,7 @@ SCRIPT = re.compile(r"\bscripts/[\w.-]+\b")
 COMPOSE = re.compile(r"docker/compose\.\w+\.yml")
 PINNED = re.compile(r"^[\w./-]+:(?!latest$|stable$|main$)[\w.-]*\d[\w.-]*$")
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contracts
 
 
 def problems(text: str) -> list[str]:

@@ -155,7 +155,7 @@ NEEDED = {
 UNHASHABLE = {CommitSpec, WriteSpec}
 FIELDS = [(cls, name) for cls, values in OTHER.items() for name in values]
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contracts
 
 
 def make(cls, **changes):

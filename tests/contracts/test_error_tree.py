@@ -23,7 +23,7 @@ BRANCH = re.compile(
     r"^ {4}(?P<bars>(?:│   |    )*)(?:[├└]── )(?P<name>\w+).*?(?:\((?P<builtin>\w+)\))?$", re.M
 )
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contracts
 
 
 def drawn(text: str) -> dict[str, tuple[str, str | None]]:

@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.contracts, pytest.mark.integration]
 
 
 def modules() -> list[str]:

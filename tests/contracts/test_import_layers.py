@@ -43,7 +43,7 @@ MAY_IMPORT = {
 #: Parts that may load one when they are imported; elsewhere the import stands inside a function.
 AT_IMPORT = {"cli": {"click", "pyarrow"}, "testing": {"pytest"}}
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contracts
 
 
 @dataclass(frozen=True)

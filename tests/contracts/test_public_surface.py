@@ -45,7 +45,7 @@ PLACES = {
 }
 HEAVY = ["pyarrow", "datafusion", "deltalake", "opentelemetry", "click", "polars", "pandas"]
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contracts
 
 
 def leaks(module: types.ModuleType) -> set[str]:

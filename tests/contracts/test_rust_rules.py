@@ -15,7 +15,7 @@ MAY_BE_UNSAFE = {"py/capsules.rs", "py/query.rs", "runtime.rs"}
 PYCLASS = re.compile(r"#\[pyclass(?:\(([^\]]*)\))?\]")
 UNSAFE = re.compile(r"\bunsafe\s*(?:\{|fn\b|impl\b|extern\b|trait\b)|\ballow\(unsafe_code\)")
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contracts
 
 
 def code(text: str) -> str:

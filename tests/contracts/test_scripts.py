@@ -31,7 +31,7 @@ SOURCED = ["scripts/_setup.sh"]
 HOME_OF_SOMEBODY = re.compile(r"(?<![\w.}\"])/(?:home|root|Users)/")
 
 pytestmark = [
-    pytest.mark.unit,
+    pytest.mark.contracts,
     pytest.mark.skipif(shutil.which("bash") is None, reason="the scripts are for bash"),
 ]
 

@@ -16,7 +16,7 @@ FOLDERS = {
     "benchmarks": (".py",),
 }
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contracts
 
 
 def sizes(folder: Path, endings: tuple[str, ...]) -> dict[str, int]:

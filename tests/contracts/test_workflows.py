@@ -17,7 +17,7 @@ SCRIPT = re.compile(r"(?<![\w/.-])((?:\./)?(?:scripts|\.ci)/[\w.-]+)")
 PINNED = re.compile(r"^[\w.-]+/[\w./-]+@[0-9a-f]{40}$")
 LOCKS = {"build", "publish"}  # `maturin sdist` has no --locked and takes it from pyproject.toml
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contracts
 
 
 def maturin_pin() -> str:

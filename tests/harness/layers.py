@@ -14,7 +14,16 @@ import pytest
 
 SERVERS = ("minio", "localstack", "azurite", "gcs")
 LAYERS = (
-    *("unit", "property", "integration", "contracts", "conformance", "sqllogic", "packaging"),
+    *(
+        "unit",
+        "property",
+        "pages",
+        "integration",
+        "contracts",
+        "conformance",
+        "sqllogic",
+        "packaging",
+    ),
     *SERVERS,
 )
 

@@ -119,3 +119,18 @@ def test_another_folder_gives_the_same_plan(engine, sources, name, tmp_path):
         assert one.plan.normalized() == two.plan.normalized()
         assert one.plan.diff(two.plan)["plan"] == []
         assert "/" not in one.plan.normalized()
+
+
+def test_another_version_gives_the_same_plan(engine, tmp_path):
+    sources = make_tables(tmp_path)
+    sql = QUERIES["filter"]
+    with engine.query(sql, sources=sources) as one:
+        before = one.plan
+    with fusiondelta.FusionDeltaEngine(PROFILE) as writer:
+        writer.set_properties(
+            sources["sale"], {"delta.enableChangeDataFeed": "true"}, allow_metadata_change=True
+        )
+    with engine.query(sql, sources=sources) as two:
+        after = two.plan
+    assert before.diff(after)["snapshots"]
+    assert after.normalized() == before.normalized()

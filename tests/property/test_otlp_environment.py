@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fusiondelta.errors import ConfigurationError
 from fusiondelta.profiles import TelemetryConfig
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.property
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import fusiondelta
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.property, pytest.mark.integration]
 
 UTC = dt.timezone.utc
 instants = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))

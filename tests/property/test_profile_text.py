@@ -12,7 +12,7 @@ from tests.harness import accounts, pages
 from tests.harness.hostile_accounts import HOSTILE, hostile
 from tests.harness.pages import broken
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.property
 
 #: Lone surrogates and unassigned letters too, and often what markup is made of.
 letters = st.characters(exclude_categories=[]) | st.sampled_from(

@@ -16,6 +16,7 @@ import fusiondelta
 from fusiondelta import SnapshotKey, SnapshotSpec
 
 pytestmark = [
+    pytest.mark.property,
     pytest.mark.integration,
     pytest.mark.skipif(os.name == "nt", reason="POSIX paths"),
 ]

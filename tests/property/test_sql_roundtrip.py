@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fusiondelta
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.property, pytest.mark.integration]
 
 UTC = dt.timezone.utc
 FLOATS = {"allow_nan": True, "allow_infinity": True}

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from fusiondelta import DeltaSource, FusionDeltaEngine, RetentionPolicy, SnapshotExpiredError
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.property, pytest.mark.integration]
 
 #: Few keys, so that changes meet.
 KEYS = st.integers(0, 9)

@@ -12,7 +12,7 @@ from fusiondelta.profiles._uris import file_path, file_uri
 from fusiondelta.storage import profile_for
 
 pytestmark = [
-    pytest.mark.unit,
+    pytest.mark.property,
     pytest.mark.skipif(os.name == "nt", reason="POSIX paths"),
 ]
 

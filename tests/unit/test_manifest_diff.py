@@ -430,6 +430,13 @@ class TestRendering:
         assert lines[1] == ""
         assert lines[2].strip() == difference.findings[0].effect
 
+    def test_the_only_finding_is_said_once(self):
+        difference = diff({"sources.0.version": 9})
+        (finding,) = difference.findings
+        lines = difference.to_text().splitlines()
+        assert finding.effect in lines[0]
+        assert [line.strip() for line in lines[1:]] == list(finding.lines)
+
     def test_nothing_differs(self):
         assert manifests.query().diff(manifests.query()).to_text() == (
             "no difference: b took about as long as a (1.20 s, then 1.20 s), the same rows\n"

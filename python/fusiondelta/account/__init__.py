@@ -5,9 +5,11 @@ from fusiondelta.account._books import Accountable, Books, Entry, error_facts
 from fusiondelta.account._bundle import PlanBundle
 from fusiondelta.account._diff import ManifestDiff, diff_manifests
 from fusiondelta.account._io import QueryIo
+from fusiondelta.account._logs import LogCorrelation
 from fusiondelta.account._manifest import RunManifest
 from fusiondelta.account._nodes import PlanNode, PlanTree, Skew
-from fusiondelta.account._profile import QueryProfile
+from fusiondelta.account._problem import Problem
+from fusiondelta.account._profile import ProfileComparison, QueryProfile
 from fusiondelta.account._progress import QueryProgress
 from fusiondelta.account._replay import ReplayReport
 from fusiondelta.account._run import Run
@@ -17,11 +19,14 @@ __all__ = [
     "Accountable",
     "Books",
     "Entry",
+    "LogCorrelation",
     "ManifestDiff",
     "Phase",
     "PlanBundle",
     "PlanNode",
     "PlanTree",
+    "Problem",
+    "ProfileComparison",
     "QueryIo",
     "QueryProfile",
     "QueryProgress",

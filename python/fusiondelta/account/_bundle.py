@@ -24,11 +24,13 @@ _NORMAL = (
     (re.compile(r"partition_sizes=\[[^\]]*\]"), "partition_sizes=<sizes>"),
     (re.compile(r"statistics=\[[^\n]*\]"), "statistics=<statistics>"),
     (re.compile(r"metrics=\[[^\n]*\]"), "metrics=<metrics>"),
+    # A snapshot is said beside the plan: each commit to a table would be another plan.
+    (re.compile(r"(DeltaSnapshotExec: [^\n]*version=)\d+"), r"\1<n>"),
 )
 
 
 def normalize(text: str) -> str:
-    """Plan text without paths, identifiers, sizes and counts of partitions."""
+    """Plan text without paths, identifiers, versions, sizes and counts of partitions."""
     for pattern, replacement in _NORMAL:
         text = pattern.sub(replacement, text)
     return "\n".join(line.rstrip() for line in text.splitlines())
@@ -103,8 +105,8 @@ class PlanBundle:
     def normalized(self) -> str:
         """Plans as text that is the same on every machine: what golden files hold.
 
-        Paths, identifiers, sizes, statistics and counts of partitions are replaced by names. The
-        shape still depends on ``target_partitions`` being one or more.
+        Paths, identifiers, versions of tables, sizes, statistics and counts of partitions are
+        replaced by names. The shape still depends on ``target_partitions`` being one or more.
         """
         return (
             f"-- logical\n{normalize(self.optimized_plan)}\n"

@@ -9,11 +9,10 @@ from typing import Any
 
 from fusiondelta.account._bundle import normalize
 
-#: What an operator's line says of the rows that came by, or of the snapshot, not of the plan.
+#: What an operator's line says of the rows that came by, not of the plan.
 _PASSING = (
     (re.compile(r"DynamicFilter \[ .*? \]"), "DynamicFilter [<filter>]"),
     (re.compile(r"(TopK\([^)]*\).*?), filter=\[.*?\](?=,|$)", re.M), r"\1"),
-    (re.compile(r"(DeltaSnapshotExec: .*?version=)\d+"), r"\1<n>"),
 )
 #: Made of the filter while it runs, where that is a dynamic one.
 _DERIVED = re.compile(r", (?:pruning_predicate|required_guarantees)=.*?(?=, [a-z_]+=|$)", re.M)

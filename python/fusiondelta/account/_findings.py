@@ -223,12 +223,17 @@ class ManifestDiff:
         }
 
     def to_text(self) -> str:
-        """Lines for a terminal: the verdict, then each finding with the lines that differ."""
+        """Lines for a terminal: the verdict, then each finding with the lines that differ.
+
+        A finding that is alone is said by the verdict already; then its lines follow.
+        """
         lines = [self.verdict]
-        if self.findings:
+        said = len(self.findings) == 1 and self.findings[0].effect in self.verdict
+        if self.findings and not said:
             lines.append("")
         for one in self.findings:
-            lines.append(f"  {one.effect}")
+            if not said:
+                lines.append(f"  {one.effect}")
             lines.extend(f"      {clean(line)}" for line in one.lines)
         return "\n".join(lines) + "\n"
 

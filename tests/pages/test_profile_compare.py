@@ -15,7 +15,7 @@ from tests.harness.hostile_accounts import HOSTILE, hostile
 from tests.harness.pages import broken
 from tests.harness.plans import MIB
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.pages
 
 
 class TestProfile:

@@ -13,7 +13,7 @@ from tests.harness.accounts import account
 from tests.harness.pages import page, shown
 from tests.harness.plans import SUBMITTED, Op, requests
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.pages
 
 
 class TestScans:

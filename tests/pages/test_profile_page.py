@@ -20,7 +20,7 @@ from tests.harness.hostile_accounts import HOSTILE, hostile
 from tests.harness.pages import broken, html, page, shown
 from tests.harness.plans import MIB, MS, SUBMITTED, Op, io, scan
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.pages
 
 
 @functools.cache
