@@ -1,26 +1,32 @@
 """What telemetry and manifests cost: TPC-H without them, with them, and with all of it.
 
-``python benchmarks/telemetry.py --scale 1 --runs 5`` runs the 22 queries on three engines in one
-process, one query after the other on each, and leaves JSON and Markdown in ``benchmarks/results``.
+``python benchmarks/telemetry.py --scale 1 --runs 10`` lets five engines in one process take turns:
+one goes through the 22 queries and then waits until its spans and manifests are out of its hands,
+then the next does, in another order each time. Seconds, and seconds of the processor by all
+threads, are those of a whole turn, so that what happens behind the queries counts for whose it is. The
+receiver of spans has a process of its own. JSON and Markdown are left in ``benchmarks/results``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.engines import pinned
-from benchmarks.report import geometric_mean, installed_versions, table
+from benchmarks.report import installed_versions, table
 from benchmarks.run import prepare
 from benchmarks.tpch.data import queries
 from fusiondelta import EngineProfile, FusionDeltaEngine, TelemetryConfig
@@ -36,55 +42,117 @@ def engines(threads: int, endpoint: str, folder: Path) -> dict[str, FusionDeltaE
     config = TelemetryConfig.otlp(endpoint)
     return {
         OFF: FusionDeltaEngine(profile),
+        "off again": FusionDeltaEngine(profile),
         "spans and metrics": FusionDeltaEngine(profile, telemetry=config),
         "manifests": FusionDeltaEngine(profile, artifacts=folder / "one"),
         "all": FusionDeltaEngine(profile, telemetry=config, artifacts=folder / "two"),
     }
 
 
+def turn(engine: FusionDeltaEngine, tables: Any) -> dict[str, Any]:
+    """One time through the queries: seconds of each, seconds and processor seconds of all."""
+    took = {}
+    started, worked = time.perf_counter(), time.process_time()
+    for number, sql in queries().items():
+        began = time.perf_counter()
+        with engine.query(sql, sources=pinned(sql, tables)) as result:
+            result.reader().read_all()
+        took[str(number)] = time.perf_counter() - began
+    if not engine.flush(60):
+        raise RuntimeError("spans and manifests were not out after 60 s")
+    return {
+        "queries": took,
+        "seconds": time.perf_counter() - started,
+        "processor": time.process_time() - worked,
+    }
+
+
 def measure(made: dict[str, FusionDeltaEngine], tables: Any, runs: int) -> dict[str, Any]:
-    """Seconds by query and engine; the first run is not recorded."""
-    found: dict[str, dict[str, list[float]]] = {}
+    """Turns by engine; the first of each is not recorded."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in made}
     names = list(made)
     for run in range(runs + 1):
-        for number, sql in queries().items():
-            order = names[run % len(names) :] + names[: run % len(names)]
-            for name in order:
-                started = time.perf_counter()
-                with made[name].query(sql, sources=pinned(sql, tables)) as result:
-                    result.reader().read_all()
-                took = time.perf_counter() - started
-                if run:
-                    found.setdefault(str(number), {}).setdefault(name, []).append(took)
+        turned = run // 2 % len(names)
+        order = names[turned:] + names[:turned]
+        for name in order[:: 1 if run % 2 else -1]:
+            one = turn(made[name], tables)
+            if run:
+                found[name].append(one)
         print(f"run {run} of {runs}", file=sys.stderr, flush=True)
     return found
 
 
-def markdown(found: dict[str, Any], names: Sequence[str], about: dict[str, Any]) -> str:
-    medians = {
-        number: {name: statistics.median(one[name]) for name in names}
-        for number, one in found.items()
-    }
-    rows = [
-        [number, *(f"{medians[number][name] * 1e3:.1f}" for name in names)] for number in medians
-    ]
-    means = {
-        name: geometric_mean(one[name] / one[OFF] for one in medians.values()) for name in names
-    }
-    sums = {name: sum(one[name] for one in medians.values()) for name in names}
-    rows.append(["all together", *(f"{sums[name] * 1e3:.1f}" for name in names)])
-    rows.append(["to off, geometric mean", *(f"{means[name]:.3f}" for name in names)])
-    rows.append(["to off, all together", *(f"{sums[name] / sums[OFF]:.3f}" for name in names)])
+def markdown(found: dict[str, Any], about: dict[str, Any]) -> str:
+    """The report."""
+    names = list(found)
+
+    def medians(what: Callable[[dict[str, Any]], float]) -> dict[str, float]:
+        return {name: statistics.median(map(what, found[name])) for name in names}
+
+    def ratios(what: Callable[[dict[str, Any]], float]) -> dict[str, float]:
+        # Of turns of the same run, which were near in time: a machine is not as fast all day.
+        return {
+            name: statistics.median(
+                what(one) / what(off) for one, off in zip(found[name], found[OFF], strict=True)
+            )
+            for name in names
+        }
+
+    rows = []
+    for label, what in (("seconds", _seconds), ("processor seconds", _processor)):
+        amount, share = medians(what), ratios(what)
+        rows.append([label, *(f"{amount[name]:.2f}" for name in names)])
+        rows.append([f"{label}, to off", *(f"{share[name]:.3f}" for name in names)])
+    queries_of = []
+    for number in found[OFF][0]["queries"]:
+        amount = medians(lambda one, number=number: one["queries"][number])
+        queries_of.append([number, *(f"{amount[name] * 1e3:.1f}" for name in names)])
     lines = ["# What telemetry and manifests cost", ""]
     lines += [f"- {name}: {value}" for name, value in about.items()]
-    lines += ["", "Milliseconds of each query, medians.", "", table(["query", *names], rows), ""]
+    lines += ["", "Turns of 22 queries: medians, and the median of the ratios of each run.", ""]
+    lines += [table(["", *names], rows), "", "Milliseconds until the last row, medians.", ""]
+    lines += [table(["query", *names], queries_of), ""]
     return "\n".join(lines)
+
+
+def _seconds(one: dict[str, Any]) -> float:
+    return float(one["seconds"])
+
+
+def _processor(one: dict[str, Any]) -> float:
+    return float(one["processor"])
+
+
+def receive(pipe: Connection) -> None:
+    """Receive spans in this process until told to stop, then tell how many there were."""
+    with HttpReceiver() as receiver:
+        pipe.send(receiver.endpoint)
+        pipe.recv()
+        pipe.send(len(receiver.spans))
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[tuple[str, Callable[[], int]]]:
+    """Endpoint of a receiver in another process, and how to stop it and count its spans."""
+    here, there = multiprocessing.Pipe()
+    other = multiprocessing.get_context("spawn").Process(target=receive, args=(there,), daemon=True)
+    other.start()
+
+    def stop() -> int:
+        here.send(None)
+        return int(here.recv())
+
+    try:
+        yield str(here.recv()), stop
+    finally:
+        other.terminate()
+        other.join()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--scale", type=float, default=1, help="TPC-H scale factor")
-    parser.add_argument("--runs", type=int, default=5, help="recorded runs of each query")
+    parser.add_argument("--runs", type=int, default=10, help="recorded turns of each engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=RESULTS.with_name("data"))
     parser.add_argument("--name", default=f"telemetry-{dt.date.today()}")
@@ -92,15 +160,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tables = prepare(chosen.folder, chosen.scale)
     with (
         tempfile.TemporaryDirectory(prefix="fusiondelta-telemetry-") as scratch,
-        HttpReceiver() as receiver,
+        receiving() as (endpoint, stop),
     ):
-        made = engines(chosen.threads, receiver.endpoint, Path(scratch))
+        made = engines(chosen.threads, endpoint, Path(scratch))
         try:
             found = measure(made, tables, chosen.runs)
         finally:
             for engine in made.values():
                 engine.close()
-        spans = len(receiver.spans)
+        spans = stop()
     versions = installed_versions({})
     kept = ("fusiondelta", "datafusion", "opentelemetry-sdk")
     about = {
@@ -111,11 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "spans received": spans,
         "versions": ", ".join(f"{name} {versions[name]}" for name in kept if name in versions),
     }
-    names = list(made)
-    text = markdown(found, names, about)
+    text = markdown(found, about)
     RESULTS.mkdir(parents=True, exist_ok=True)
     target = RESULTS / chosen.name
-    target.with_suffix(".json").write_text(json.dumps({"about": about, "queries": found}, indent=1))
+    target.with_suffix(".json").write_text(json.dumps({"about": about, "turns": found}, indent=1))
     target.with_suffix(".md").write_text(text)
     print(text)
     return 0

@@ -219,8 +219,12 @@ impl Query {
 
     /// The metrics table, so far or for good.
     pub fn metrics(&self) -> Result<RecordBatch> {
-        let metrics = self.measured()?.metrics;
-        with_partitions(&metrics, &self.scans, &self.run_id, &self.query_id)
+        self.completed(&self.measured()?.metrics)
+    }
+
+    /// A metrics table of this query with what is only looked up for who asks.
+    pub fn completed(&self, metrics: &RecordBatch) -> Result<RecordBatch> {
+        with_partitions(metrics, &self.scans, &self.run_id, &self.query_id)
     }
 
     /// What the operators are, and what they measured, so far or for good.

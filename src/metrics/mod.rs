@@ -8,20 +8,22 @@ pub mod recent;
 mod walk;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::Result;
 use funnel::{Funnel, with_totals};
-use nodes::{nodes_batch, scan_nodes};
+pub use nodes::{Measure, Node, measures};
+use nodes::{nodes, scan_nodes};
 use walk::metrics_batch;
 
 /// What there is to say of a plan that ran.
 #[derive(Clone, Debug)]
 pub struct Measured {
     pub metrics: RecordBatch,
-    pub nodes: RecordBatch,
+    pub nodes: Arc<[Node]>,
     /// Paths of the operators, by the number that their requests have.
     pub scan_nodes: HashMap<usize, String>,
 }
@@ -38,7 +40,7 @@ pub fn measured(
     let metrics = metrics_batch(plan, run, query)?;
     Ok(Measured {
         metrics: with_totals(&metrics, scans, run, query)?,
-        nodes: nodes_batch(plan)?,
+        nodes: nodes(plan).into(),
         scan_nodes: scan_nodes(plan),
     })
 }

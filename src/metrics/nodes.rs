@@ -1,15 +1,36 @@
-//! The operators of a plan: place in the tree, name, text, partitions.
+//! The operators of a plan: place in the tree, name, text, partitions, and what they measured.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use datafusion::arrow::array::{Int64Builder, RecordBatch, StringBuilder};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{Float64Type, Int32Type};
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::observe::SCAN;
-use crate::error::Result;
+use super::walk;
+
+/// An operator as the plan has it.
+#[derive(Debug)]
+pub struct Node {
+    /// Path from the root, `0.1.0`.
+    pub id: String,
+    pub operator: String,
+    /// Its line in the plan text.
+    pub detail: String,
+    pub partitions: usize,
+}
+
+/// A metric of an operator.
+#[derive(Debug)]
+pub struct Measure {
+    pub name: String,
+    pub unit: String,
+    /// Of all partitions together.
+    pub total: Option<f64>,
+    /// Of each partition that has it.
+    pub partitions: Vec<(i32, f64)>,
+}
 
 /// Calls `visit` with each operator and its path from the root, each before those below it.
 pub fn each<'a>(
@@ -23,40 +44,67 @@ pub fn each<'a>(
     }
 }
 
-/// One row an operator, in the columns `node_id`, `parent_id`, `operator`, `detail`, `partitions`.
-pub fn nodes_batch(plan: &dyn ExecutionPlan) -> Result<RecordBatch> {
-    let mut ids = StringBuilder::new();
-    let mut parents = StringBuilder::new();
-    let mut operators = StringBuilder::new();
-    let mut details = StringBuilder::new();
-    let mut partitions = Int64Builder::new();
+/// The operators, each before those below it.
+pub fn nodes(plan: &dyn ExecutionPlan) -> Vec<Node> {
+    let mut found = Vec::new();
     each(plan, "0", &mut |node, id| {
-        ids.append_value(id);
-        parents.append_option(id.rsplit_once('.').map(|(parent, _)| parent));
-        operators.append_value(node.name());
         let line = DisplayableExecutionPlan::new(node).one_line().to_string();
-        details.append_value(line.trim());
-        let count = node.output_partitioning().partition_count();
-        partitions.append_value(i64::try_from(count).unwrap_or(i64::MAX));
+        found.push(Node {
+            id: id.to_owned(),
+            operator: node.name().to_owned(),
+            detail: line.trim().to_owned(),
+            partitions: node.output_partitioning().partition_count(),
+        });
     });
-    let text = |name, nullable| Field::new(name, DataType::Utf8, nullable);
-    let schema = Schema::new(vec![
-        text("node_id", false),
-        text("parent_id", true),
-        text("operator", false),
-        text("detail", false),
-        Field::new("partitions", DataType::Int64, false),
-    ]);
-    Ok(RecordBatch::try_new(
-        Arc::new(schema),
-        vec![
-            Arc::new(ids.finish()),
-            Arc::new(parents.finish()),
-            Arc::new(operators.finish()),
-            Arc::new(details.finish()),
-            Arc::new(partitions.finish()),
-        ],
-    )?)
+    found
+}
+
+/// What a metrics table says, by operator and in the order of its rows.
+pub fn measures(metrics: &RecordBatch) -> HashMap<&str, Vec<Measure>> {
+    let text = |column: &str| metrics[column].as_string::<i32>();
+    let (ids, names, units) = (
+        text(walk::NODE_ID),
+        text(walk::METRIC_NAME),
+        text(walk::UNIT),
+    );
+    let partitions = metrics[walk::PARTITION].as_primitive::<Int32Type>();
+    let values = metrics[walk::METRIC_VALUE].as_primitive::<Float64Type>();
+    let mut found: HashMap<&str, Vec<Measure>> = HashMap::new();
+    let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+    for row in 0..metrics.num_rows() {
+        let (id, name, value) = (ids.value(row), names.value(row), values.value(row));
+        let of_node = found.entry(id).or_default();
+        let place = *places.entry((id, name)).or_insert_with(|| {
+            of_node.push(Measure {
+                name: name.to_owned(),
+                unit: units.value(row).to_owned(),
+                total: None,
+                partitions: Vec::new(),
+            });
+            of_node.len() - 1
+        });
+        let measure = &mut of_node[place];
+        if partitions.is_null(row) {
+            measure.total = Some(value);
+            continue;
+        }
+        // A partition may measure something several times: files apart, each of its parts.
+        let partition = partitions.value(row);
+        match measure.partitions.iter_mut().find(|p| p.0 == partition) {
+            Some((_, known)) => *known = joined(name, *known, value),
+            None => measure.partitions.push((partition, value)),
+        }
+    }
+    found
+}
+
+/// Two values that one partition has of a metric, as one.
+fn joined(name: &str, one: f64, other: f64) -> f64 {
+    match name {
+        "start_timestamp" => one.min(other),
+        "end_timestamp" => one.max(other),
+        _ => one + other,
+    }
 }
 
 /// Paths of the operators that the request trace knows by the numbers of their scans.

@@ -10,18 +10,24 @@ use datafusion::physical_plan::metrics::{Label, MetricValue};
 
 use crate::error::Result;
 
+pub const NODE_ID: &str = "node_id";
+pub const PARTITION: &str = "partition";
+pub const METRIC_NAME: &str = "metric_name";
+pub const METRIC_VALUE: &str = "metric_value";
+pub const UNIT: &str = "unit";
+
 pub fn schema() -> SchemaRef {
     let text = |name| Field::new(name, DataType::Utf8, false);
     Arc::new(Schema::new(vec![
         text("run_id"),
         text("query_id"),
-        text("node_id"),
+        text(NODE_ID),
         Field::new("parent_id", DataType::Utf8, true),
         text("operator"),
-        Field::new("partition", DataType::Int32, true),
-        text("metric_name"),
-        Field::new("metric_value", DataType::Float64, false),
-        text("unit"),
+        Field::new(PARTITION, DataType::Int32, true),
+        text(METRIC_NAME),
+        Field::new(METRIC_VALUE, DataType::Float64, false),
+        text(UNIT),
         text("labels_json"),
     ]))
 }
@@ -104,6 +110,11 @@ impl<'a> Rows<'a> {
         self.name.append_value(name);
         self.value.append_value(value);
         self.unit.append_value(unit);
+        if labels.is_empty() {
+            // Of most rows, and rows are many.
+            self.labels.append_value("{}");
+            return;
+        }
         let labels: serde_json::Map<_, _> = labels
             .iter()
             .map(|l| (l.name().to_owned(), l.value().into()))

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::arrow::NativeBatch;
 use super::config::seconds;
 use super::options::{PyWriterProperties, url, write_spec, writer_properties};
-use super::query::NativeQuery;
+use super::query::{NativeQuery, operators};
 use crate::commit::gate::Hook;
 use crate::commit::transaction::{CommitSpec, Done};
 use crate::delta::change::{Assignments, Change, Clause, ClauseKind, Merge, PartitionFilter};
@@ -342,7 +342,10 @@ pub fn done<'py>(
     out.set_item("attempts", attempts)?;
     out.set_item("operation", text(&metrics))?;
     out.set_item("peak_memory", peak)?;
-    let measured = measured.map(|m| (NativeBatch(m.metrics), NativeBatch(m.nodes), m.scan_nodes));
+    let measured = measured.map(|m| {
+        let operators = operators(&m, &m.metrics);
+        (NativeBatch(m.metrics), operators, m.scan_nodes)
+    });
     out.set_item("measured", measured)?;
     Ok(out)
 }

@@ -26,8 +26,18 @@ use crate::exec::query::{Execution, Query};
 use crate::exec::replay;
 use crate::exec::stream::{Rows, Start};
 use crate::metrics::funnel::Funnel;
+use crate::metrics::{Measure, Measured, Node, measures};
 use crate::runtime;
 
+/// Path, operator, detail, partitions, and of each metric name, unit, total and values by partition.
+pub type Operator = (
+    String,
+    String,
+    String,
+    usize,
+    Vec<(String, String, Option<f64>, Vec<(i32, f64)>)>,
+);
+type Operators = (Vec<Operator>, HashMap<usize, String>);
 type Scan = (String, Option<(String, u64)>, usize, u64, usize, u64);
 
 /// The codec of one pooled context.
@@ -200,14 +210,15 @@ impl NativeQuery {
         Ok(out)
     }
 
-    /// The operators: node_id, parent_id, operator, detail, partitions.
-    fn nodes(&self, py: Python<'_>) -> PyResult<NativeBatch> {
-        Ok(NativeBatch(py.detach(|| self.query.measured())?.nodes))
-    }
-
-    /// Paths of the operators, by the number that requests in the trace have.
-    fn scan_nodes(&self, py: Python<'_>) -> PyResult<HashMap<usize, String>> {
-        Ok(py.detach(|| self.query.measured())?.scan_nodes)
+    /// The operators with what they measured, and their paths by the number that requests in the trace
+    /// have.
+    fn operators(&self, py: Python<'_>) -> PyResult<Operators> {
+        let (measured, metrics) = py.detach(|| {
+            let measured = self.query.measured()?;
+            let metrics = self.query.completed(&measured.metrics)?;
+            Ok::<_, NativeError>((measured, metrics))
+        })?;
+        Ok((operators(&measured, &metrics), measured.scan_nodes))
     }
 
     /// Calls `call()` once, from another thread, when the query has ended, or is dropped before it ran;
@@ -263,6 +274,23 @@ impl NativeQuery {
         let bytes = py.detach(|| self.query.physical_proto())?;
         Ok(PyBytes::new(py, &bytes))
     }
+}
+
+/// The operators of a plan with what a metrics table says of them.
+pub fn operators(measured: &Measured, metrics: &RecordBatch) -> Vec<Operator> {
+    let mut measures = measures(metrics);
+    let plain = |m: Measure| (m.name, m.unit, m.total, m.partitions);
+    let operator = |node: &Node| {
+        let found = measures.remove(node.id.as_str()).unwrap_or_default();
+        (
+            node.id.clone(),
+            node.operator.clone(),
+            node.detail.clone(),
+            node.partitions,
+            found.into_iter().map(plain).collect(),
+        )
+    };
+    measured.nodes.iter().map(operator).collect()
 }
 
 /// Rows on their way; read once, by one reader.

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fusiondelta.account._files import write_whole
 from fusiondelta.errors import ConfigurationError
 from fusiondelta.snapshots import SnapshotKey
 
@@ -48,13 +49,7 @@ class Artifacts:
         """
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
-            temporary.write_text(text, "utf-8")
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_whole(target, text)
         return target
 
     def pinned(self) -> Iterator[SnapshotKey]:

@@ -39,8 +39,8 @@ class Accountable(Protocol):
         """All that is known of it."""
         ...
 
-    def manifest(self) -> RunManifest:
-        """It as one document."""
+    def manifest(self, account: RunAccount | None = None) -> RunManifest:
+        """It as one document, of its account where that was made already."""
         ...
 
     def metrics(self) -> pa.Table:
@@ -212,7 +212,7 @@ class Books:
         slow = self._slow is not None and account.kind == "query" and self._slow.wants(account)
         if run is None and self.artifacts is None:
             return
-        manifest = what.manifest()
+        manifest = what.manifest(account)
         self.file(manifest, run)
         if slow and self._slow is not None:
             self._slow.keep(account, manifest, what.metrics())
@@ -222,7 +222,7 @@ class Books:
         if run is not None:
             run.add(manifest)
         elif self.artifacts is not None:
-            self.artifacts.write(f"{manifest.run_id}.json", manifest.to_json())
+            self.artifacts.write(f"{manifest.run_id}.json", manifest.to_json(indent=None))
 
     def close(self) -> None:
         """Finish what was begun, and flush what is exported."""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 _KEY_SETTINGS = re.compile(r"^datafusion\.(execution|runtime|optimizer|explain|sql_parser)\.")
@@ -89,7 +89,9 @@ class PlanBundle:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with ``key_settings`` and ``fingerprint``."""
-        out = asdict(self)
+        out = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name in ("parameters", "settings", "versions", "extra"):
+            out[name] = dict(out[name])
         out["snapshots"] = [
             {"alias": alias, "uri": uri, "version": version}
             for alias, (uri, version) in self.snapshots.items()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+#: An operator as the extension has it: see `PlanTree.of`.
+Operator = tuple[str, str, str, int, list[tuple[str, str, float | None, list[tuple[int, float]]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,41 +101,26 @@ class PlanTree:
     nodes: tuple[PlanNode, ...]
 
     @classmethod
-    def of(cls, metrics: pa.Table, nodes: pa.Table) -> PlanTree:
-        """A tree of the metrics table and the table of operators.
+    def of(cls, operators: Iterable[Operator]) -> PlanTree:
+        """A tree of what the extension says of each operator.
 
         Args:
-            metrics: As `QueryResult.metrics` gives it.
-            nodes: Columns node_id, parent_id, operator, detail (string), partitions (int64).
+            operators: Path, name, detail, partitions, and of each metric its name, unit, total
+                (None where there is none) and values by partition; each before those below it.
         """
-        totals: dict[str, dict[str, float]] = {}
-        parts: dict[str, dict[str, dict[int, float]]] = {}
-        units: dict[str, dict[str, str]] = {}
-        columns = ("node_id", "partition", "metric_name", "metric_value", "unit")
-        for node, partition, name, value, unit in zip(
-            *(metrics[column].to_pylist() for column in columns), strict=True
-        ):
-            units.setdefault(node, {})[name] = unit
-            if partition is None:
-                totals.setdefault(node, {})[name] = value
-            else:
-                by_name = parts.setdefault(node, {}).setdefault(name, {})
-                # A partition may measure something several times: files apart, each of its parts.
-                known = by_name.get(partition)
-                by_name[partition] = value if known is None else _joined(name, known, value)
         return cls(
             tuple(
                 PlanNode(
-                    id=row["node_id"],
-                    parent=row["parent_id"],
-                    operator=row["operator"],
-                    detail=row["detail"],
-                    partitions=row["partitions"],
-                    totals=totals.get(row["node_id"], {}),
-                    by_partition=parts.get(row["node_id"], {}),
-                    units=units.get(row["node_id"], {}),
+                    id=id_,
+                    parent=id_.rpartition(".")[0] or None,
+                    operator=operator,
+                    detail=detail,
+                    partitions=partitions,
+                    totals={name: total for name, _, total, _ in metrics if total is not None},
+                    by_partition={name: dict(values) for name, _, _, values in metrics if values},
+                    units={name: unit for name, unit, _, _ in metrics},
                 )
-                for row in nodes.to_pylist()
+                for id_, operator, detail, partitions, metrics in operators
             )
         )
 
@@ -178,12 +163,3 @@ class PlanTree:
     def total(self, name: str) -> float:
         """A metric of all operators together."""
         return sum(node.total(name) for node in self.nodes)
-
-
-def _joined(name: str, one: float, other: float) -> float:
-    """Two values that one partition has of a metric, as one."""
-    if name == "start_timestamp":
-        return min(one, other)
-    if name == "end_timestamp":
-        return max(one, other)
-    return one + other

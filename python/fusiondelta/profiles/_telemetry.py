@@ -65,8 +65,8 @@ class TelemetryConfig(Value):
     traces: bool = True
     metrics: bool = True
     logs: bool = False
-    operators: int = 50
-    requests: int = 50
+    operators: int = 10
+    requests: int = 10
     statement: bool = True
     slow_query_threshold: Duration = default(2)
     slow_query_sampling: float = 0.01

@@ -6,11 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fusiondelta.account import Phase, PlanTree, Request, SourceAccount
+from fusiondelta.account import Phase, Request, SourceAccount
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fusiondelta._native import NativeIo, NativeQuery
     from fusiondelta.sources import Resolved
 
@@ -72,18 +70,6 @@ def requests_of(io: NativeIo, nodes: Mapping[int, str]) -> tuple[tuple[Request, 
         for operation, purpose, location, started, nanos, size, retry, failure, scan in traced
     ]
     return tuple(sorted(found, key=lambda request: request.started)), dropped
-
-
-def tree_of(metrics: pa.Table, nodes: Any) -> PlanTree:
-    """Operators with what they measured.
-
-    Args:
-        metrics: The metrics table.
-        nodes: A batch of operators, of the extension.
-    """
-    import pyarrow as pa
-
-    return PlanTree.of(metrics, pa.Table.from_batches([pa.record_batch(nodes)]))
 
 
 def phases_of(native: NativeQuery | None, own: Iterable[Phase]) -> tuple[Phase, ...]:

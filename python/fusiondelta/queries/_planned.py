@@ -27,7 +27,7 @@ from fusiondelta.account._metrics import metrics_of
 from fusiondelta.account._progress import Watch, scanned_files, told
 from fusiondelta.account._versions import component_versions
 from fusiondelta.errors import FusionDeltaError, QueryCancelledError, class_of
-from fusiondelta.queries._account import phases_of, requests_of, source_account, tree_of
+from fusiondelta.queries._account import phases_of, requests_of, source_account
 from fusiondelta.queries._rows import ContextRows, ExtensionRows, Rows
 from fusiondelta.queries._spec import QuerySpec
 from fusiondelta.snapshots import SnapshotKey
@@ -247,7 +247,7 @@ class Planned:
         """Operators with what they measured."""
         if self.native is None:
             return PlanTree(())
-        return tree_of(self.metrics(), self.native.nodes())
+        return PlanTree.of(self.native.operators()[0])
 
     def digest(self) -> dict[str, Any] | None:
         """The digest of the rows so far, None where none was asked for."""
@@ -261,8 +261,8 @@ class Planned:
         """All that is known of the query so far."""
         asked = self.asked
         course: Mapping[str, Any] = {} if self.native is None else self.native.course()
-        nodes = {} if self.native is None else self.native.scan_nodes()
-        requests, dropped = requests_of(self._io, nodes)
+        operators, scans = ([], {}) if self.native is None else self.native.operators()
+        requests, dropped = requests_of(self._io, scans)
         return RunAccount(
             run_id=asked.run_id,
             query_id=asked.query_id,
@@ -286,7 +286,7 @@ class Planned:
             rows=course.get("rows", 0),
             batches=course.get("batches", 0),
             result_bytes=course.get("bytes", 0),
-            tree=self.tree(),
+            tree=PlanTree.of(operators),
             io=self.io(),
             requests=requests,
             requests_dropped=dropped,
@@ -298,11 +298,11 @@ class Planned:
             machine=machine_facts(),
         )
 
-    def manifest(self, *, pinned: bool = False) -> RunManifest:
-        """The query as one document."""
+    def manifest(self, account: RunAccount | None = None, *, pinned: bool = False) -> RunManifest:
+        """The query as one document, of its account where that was made already."""
         asked, spec = self.asked, self.asked.spec
         return RunManifest.of_account(
-            self.account(),
+            account or self.account(),
             plan=self.bundle() if spec.capture_plan else None,
             query={
                 "parameters_ipc": encode_parameters(asked.parameters),

@@ -21,14 +21,15 @@ from fusiondelta.account._machine import machine_facts
 from fusiondelta.account._metrics import metrics_of
 from fusiondelta.account._versions import component_versions
 from fusiondelta.errors import QueryCancelledError
-from fusiondelta.queries._account import requests_of, source_account, tree_of
+from fusiondelta.queries._account import requests_of, source_account
 from fusiondelta.snapshots import SnapshotKey
 from fusiondelta.sources import Resolved
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fusiondelta._native import NativeIo
+    from fusiondelta._native import NativeBatch, NativeIo
+    from fusiondelta.account._nodes import Operator
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class WriteRecord:
     _status: str = "running"
     _error: Mapping[str, str] | None = None
     _phases: list[Phase] = field(default_factory=list)
-    _measured: tuple[Any, Any, Mapping[int, str]] | None = None
+    _measured: tuple[NativeBatch, list[Operator], Mapping[int, str]] | None = None
     _peak_memory: int = 0
     __weakref__: Any = field(init=False, repr=False, compare=False)
 
@@ -101,12 +102,8 @@ class WriteRecord:
 
     def account(self) -> RunAccount:
         """All that is known of it."""
-        nodes: Mapping[int, str] = {}
-        tree = PlanTree(())
-        if self._measured is not None:
-            nodes = self._measured[2]
-            tree = tree_of(self.metrics(), self._measured[1])
-        requests, dropped = requests_of(self.io, nodes)
+        _, operators, scans = self._measured or (None, [], {})
+        requests, dropped = requests_of(self.io, scans)
         return RunAccount(
             run_id=self.run_id,
             query_id=self.query_id,
@@ -124,7 +121,7 @@ class WriteRecord:
             ended=self._ended,
             phases=(*self._phases, *_commit_phase(requests)),
             rows=self.rows,
-            tree=tree,
+            tree=PlanTree.of(operators),
             io=QueryIo.of(self.io),
             requests=requests,
             requests_dropped=dropped,
@@ -135,9 +132,10 @@ class WriteRecord:
             write={**self.write, "modes": dict(self.modes)},
         )
 
-    def manifest(self) -> RunManifest:
-        """It as one document."""
-        return RunManifest.of_account(self.account(), plan=None, query=None, result=None)
+    def manifest(self, account: RunAccount | None = None) -> RunManifest:
+        """It as one document, of its account where that was made already."""
+        account = account or self.account()
+        return RunManifest.of_account(account, plan=None, query=None, result=None)
 
 
 def _commit_phase(requests: tuple[Request, ...]) -> Iterator[Phase]:
