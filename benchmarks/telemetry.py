@@ -2,9 +2,11 @@
 
 ``python benchmarks/telemetry.py --scale 1 --runs 10`` lets five engines in one process take turns:
 one goes through the 22 queries and then waits until its spans and manifests are out of its hands,
-then the next does, in another order each time. Seconds, and seconds of the processor by all
-threads, are those of a whole turn, so that what happens behind the queries counts for whose it is. The
-receiver of spans has a process of its own. JSON and Markdown are left in ``benchmarks/results``.
+then the next does, in another order each time. After each turn nothing happens for a while:
+exporters send every five seconds, and what they take of the processor counts for whose turn it was.
+Ratios are to the mean of two engines without telemetry, and show how much these differ by
+themselves. The receiver of spans has a process of its own. JSON and Markdown are left in
+``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ from fusiondelta import EngineProfile, FusionDeltaEngine, TelemetryConfig
 from tests.harness.otlp import HttpReceiver
 
 RESULTS = Path(__file__).resolve().with_name("results")
-OFF = "off"
+#: Engines without telemetry.
+OFF = ("off", "off again")
+#: Seconds after which what waited was sent: OTEL_BSP_SCHEDULE_DELAY is 5 s.
+EXPORTED = 6
 
 
 def engines(threads: int, endpoint: str, folder: Path) -> dict[str, FusionDeltaEngine]:
@@ -41,8 +46,7 @@ def engines(threads: int, endpoint: str, folder: Path) -> dict[str, FusionDeltaE
     profile = EngineProfile(target_partitions=threads)
     config = TelemetryConfig.otlp(endpoint)
     return {
-        OFF: FusionDeltaEngine(profile),
-        "off again": FusionDeltaEngine(profile),
+        **{name: FusionDeltaEngine(profile) for name in OFF},
         "spans and metrics": FusionDeltaEngine(profile, telemetry=config),
         "manifests": FusionDeltaEngine(profile, artifacts=folder / "one"),
         "all": FusionDeltaEngine(profile, telemetry=config, artifacts=folder / "two"),
@@ -60,9 +64,11 @@ def turn(engine: FusionDeltaEngine, tables: Any) -> dict[str, Any]:
         took[str(number)] = time.perf_counter() - began
     if not engine.flush(60):
         raise RuntimeError("spans and manifests were not out after 60 s")
+    seconds = time.perf_counter() - started
+    time.sleep(EXPORTED)
     return {
         "queries": took,
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds,
         "processor": time.process_time() - worked,
     }
 
@@ -91,9 +97,12 @@ def markdown(found: dict[str, Any], about: dict[str, Any]) -> str:
 
     def ratios(what: Callable[[dict[str, Any]], float]) -> dict[str, float]:
         # Of turns of the same run, which were near in time: a machine is not as fast all day.
+        off = [
+            statistics.mean(map(what, both)) for both in zip(*(found[n] for n in OFF), strict=True)
+        ]
         return {
             name: statistics.median(
-                what(one) / what(off) for one, off in zip(found[name], found[OFF], strict=True)
+                what(one) / base for one, base in zip(found[name], off, strict=True)
             )
             for name in names
         }
@@ -104,7 +113,7 @@ def markdown(found: dict[str, Any], about: dict[str, Any]) -> str:
         rows.append([label, *(f"{amount[name]:.2f}" for name in names)])
         rows.append([f"{label}, to off", *(f"{share[name]:.3f}" for name in names)])
     queries_of = []
-    for number in found[OFF][0]["queries"]:
+    for number in found[OFF[0]][0]["queries"]:
         amount = medians(lambda one, number=number: one["queries"][number])
         queries_of.append([number, *(f"{amount[name] * 1e3:.1f}" for name in names)])
     lines = ["# What telemetry and manifests cost", ""]

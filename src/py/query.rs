@@ -213,12 +213,12 @@ impl NativeQuery {
     /// The operators with what they measured, and their paths by the number that requests in the trace
     /// have.
     fn operators(&self, py: Python<'_>) -> PyResult<Operators> {
-        let (measured, metrics) = py.detach(|| {
+        let found = py.detach(|| {
             let measured = self.query.measured()?;
             let metrics = self.query.completed(&measured.metrics)?;
-            Ok::<_, NativeError>((measured, metrics))
+            Ok::<_, NativeError>((operators(&measured, &metrics), measured.scan_nodes))
         })?;
-        Ok((operators(&measured, &metrics), measured.scan_nodes))
+        Ok(found)
     }
 
     /// Calls `call()` once, from another thread, when the query has ended, or is dropped before it ran;
