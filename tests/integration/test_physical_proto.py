@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+from datafusion import SessionContext
+from datafusion.plan import LogicalPlan
 
 from fusiondelta import EngineProfile, FusionDeltaEngine
 
@@ -96,3 +98,17 @@ def test_the_plan_names_the_snapshot(engine: FusionDeltaEngine, table: str) -> N
     with engine.query("select k from t", sources={"t": table}) as result:
         key = result.snapshots[0]
         assert f"DeltaSnapshotExec: table={key.uri}, version={key.version}" in result.explain()
+
+
+def test_the_logical_plan_has_a_protobuf_too(engine: FusionDeltaEngine, table: str) -> None:
+    with engine.query("select 1 + $n as x", param_values={"n": 41}) as result:
+        encoded = base64.b64decode(result.plan.logical_proto or "")
+        decoded = LogicalPlan.from_bytes(SessionContext(), encoded)
+        assert decoded.display_indent() == result.plan.logical_plan
+    with engine.query("select k from t", sources={"t": table}) as result:
+        plan = result.manifest().to_dict()["plan"]
+        assert plan["logical_proto"] == result.plan.logical_proto
+        assert b"k" in base64.b64decode(plan["logical_proto"])
+    with engine.query("show datafusion.execution.target_partitions") as result:
+        assert result.plan.execution == "fallback"
+        assert result.plan.logical_proto is None

@@ -186,6 +186,7 @@ PLANS = st.builds(
     optimized_plan=TEXT,
     physical_plan=TEXT,
     physical_tree=TEXT,
+    logical_proto=st.none() | TEXT,
     physical_proto=st.none() | TEXT,
     physical_proto_missing=st.none() | TEXT,
     settings=st.dictionaries(TEXT, st.none() | TEXT, max_size=2),

@@ -47,6 +47,8 @@ class PlanBundle:
         optimized_plan: After the extension's optimizer.
         physical_plan: One line for each operator, with statistics.
         physical_tree: The same as boxes (``datafusion.explain.format=tree``).
+        logical_proto: Base64 of the protobuf of `logical_plan`, of a query that runs natively.
+            Tables are numbers in it, which no other engine knows.
         physical_proto: Base64 of the physical plan's protobuf, where it has one.
         physical_proto_missing: Why it has none.
         settings: Every setting of the session.
@@ -69,6 +71,7 @@ class PlanBundle:
     snapshots: Mapping[str, tuple[str, int]]
     execution: str = "native"
     fallback_reason: str | None = None
+    logical_proto: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

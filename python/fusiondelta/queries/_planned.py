@@ -88,6 +88,7 @@ class Planned:
         native: The native plan, or None for the fallback way.
         frame: The DataFrame, for the fallback way.
         fallback_reason: Why it goes that way.
+        encoded: Protobuf of the logical plan; empty where it is not kept.
         translate: Makes typed errors of upstream ones.
         check: Raises where the engine is closed, or of another process.
         entry: Who wants to know how it ends; None where nobody does.
@@ -102,6 +103,7 @@ class Planned:
         native: NativeQuery | None,
         frame: Any = None,
         fallback_reason: str | None = None,
+        encoded: bytes = b"",
         translate: Callable[[BaseException], FusionDeltaError],
         check: Callable[[], None],
         entry: Entry | None = None,
@@ -116,6 +118,7 @@ class Planned:
         self._io = io
         self._frame = frame
         self._fallback_reason = fallback_reason
+        self._encoded = encoded
         self._translate = translate
         self._check = check
         self._keep = keep
@@ -369,6 +372,7 @@ class Planned:
             optimized_plan=texts["optimized"],
             physical_plan=texts["physical"],
             physical_tree=texts["tree"],
+            logical_proto=base64.b64encode(self._encoded).decode("ascii") or None,
             physical_proto=proto,
             physical_proto_missing=missing,
             settings=dict(self.native.settings()),

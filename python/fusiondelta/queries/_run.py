@@ -335,10 +335,12 @@ class QueryRunner:
         ids = (begun.run_id, begun.query_id)
         limit = spec.memory_limit
         memory = None if limit is None else parse_bytes("memory_limit", limit)
-        native, reason = None, "the statement is not a query"
+        native, reason, encoded = None, "the statement is not a query", b""
         if crosses:
             with begun.steps.step("cross"):
-                native, reason = self._cross(lease, frame, spec, memory, io, clock, typed, ids)
+                native, reason, encoded = self._cross(
+                    lease, frame, spec, memory, io, clock, typed, ids
+                )
         if native is None and spec.digest:
             raise QueryError(f"digest=True needs a native plan, and {reason}")
         asked = Asked(
@@ -363,6 +365,7 @@ class QueryRunner:
             native=native,
             frame=None if native is not None else frame,
             fallback_reason=None if native is not None else reason,
+            encoded=encoded if spec.capture_plan else b"",
             translate=typed,
             check=self.native.check,
             entry=begun.entry,
@@ -392,8 +395,8 @@ class QueryRunner:
         clock: _Clock,
         typed: Callable[[BaseException], FusionDeltaError],
         ids: tuple[str, str],
-    ) -> tuple[NativeQuery | None, str]:
-        """The plan inside the extension, or why it has to stay outside."""
+    ) -> tuple[NativeQuery | None, str, bytes]:
+        """The plan inside the extension, or why it has to stay outside; and as it crossed."""
         try:
             optimized = frame.optimized_logical_plan()
         except Exception as error:
@@ -401,14 +404,14 @@ class QueryRunner:
         shown = optimized.display_indent_schema()
         catalog = CATALOG.search(shown)
         if catalog is not None:
-            return None, f"{catalog[0]} describes the context that planned the query"
+            return None, f"{catalog[0]} describes the context that planned the query", b""
         try:
             encoded = optimized.to_bytes(lease.ctx)
         except Exception as error:
             interrupt = interrupt_in(error)
             if interrupt is not None:
                 raise interrupt from error
-            return None, checked(frame, typed, f"the plan cannot be encoded: {error}")
+            return None, checked(frame, typed, f"the plan cannot be encoded: {error}"), b""
         try:
             native = self.native.plan(
                 lease.ctx,
@@ -425,11 +428,12 @@ class QueryRunner:
         except FusionDeltaError as error:
             if error.kind not in MAY_FALL_BACK:
                 raise
-            return None, checked(frame, typed, f"the plan was refused natively: {error.message}")
+            reason = f"the plan was refused natively: {error.message}"
+            return None, checked(frame, typed, reason), b""
         difference = changed(shown, native.arrived_columns())
         if difference is not None:
-            return None, checked(frame, typed, f"the plan changed on the way: {difference}")
-        return native, ""
+            return None, checked(frame, typed, f"the plan changed on the way: {difference}"), b""
+        return native, "", encoded
 
     def _session_settings(self, lease: Lease) -> dict[str, str]:
         if not lease.lent:
