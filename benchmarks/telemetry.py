@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,8 @@ def markdown(found: dict[str, Any], about: dict[str, Any]) -> str:
         }
 
     rows = []
-    for label, what in (("seconds", _seconds), ("processor seconds", _processor)):
-        amount, share = medians(what), ratios(what)
+    for label, part in (("seconds", "seconds"), ("processor seconds", "processor")):
+        amount, share = medians(itemgetter(part)), ratios(itemgetter(part))
         rows.append([label, *(f"{amount[name]:.2f}" for name in names)])
         rows.append([f"{label}, to off", *(f"{share[name]:.3f}" for name in names)])
     queries_of = []
@@ -122,14 +123,6 @@ def markdown(found: dict[str, Any], about: dict[str, Any]) -> str:
     lines += [table(["", *names], rows), "", "Milliseconds until the last row, medians.", ""]
     lines += [table(["query", *names], queries_of), ""]
     return "\n".join(lines)
-
-
-def _seconds(one: dict[str, Any]) -> float:
-    return float(one["seconds"])
-
-
-def _processor(one: dict[str, Any]) -> float:
-    return float(one["processor"])
 
 
 def receive(pipe: Connection) -> None:

@@ -14,16 +14,14 @@ import pytest
 
 SERVERS = ("minio", "localstack", "azurite", "gcs")
 LAYERS = (
-    *(
-        "unit",
-        "property",
-        "pages",
-        "integration",
-        "contracts",
-        "conformance",
-        "sqllogic",
-        "packaging",
-    ),
+    "unit",
+    "property",
+    "pages",
+    "integration",
+    "contracts",
+    "conformance",
+    "sqllogic",
+    "packaging",
     *SERVERS,
 )
 
