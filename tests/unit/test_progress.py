@@ -159,6 +159,30 @@ def test_the_end_need_not_be_waited_for():
     assert isinstance(made.finish(), RuntimeError)
 
 
+def test_what_is_watched_stays_for_the_last_look_at_it():
+    class Query:
+        pass
+
+    query, leave = Query(), threading.Event()
+    mine = weakref.ref(query)
+
+    def look(seconds, done):
+        assert leave.wait(PATIENCE)
+        return None if mine() is None else Progress(7, done)
+
+    tell = Told()
+    made = watch(tell, look, interval=3600)
+    made.start()
+    made.finish(wait=False, keep=query)
+    del query
+    gc.collect()
+    leave.set()
+    made.finish()
+    assert tell.all == [Progress(7, True)]
+    gc.collect()
+    assert mine() is None
+
+
 def test_the_callback_may_end_what_it_watches():
     made = []
     ended = threading.Event()

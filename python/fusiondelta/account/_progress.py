@@ -146,6 +146,7 @@ class Watch(Generic[P]):
         self._started = 0.0
         self._failed: BaseException | None = None
         self._last: P | None = None
+        self._kept: object = None
 
     def start(self) -> None:
         """Begin, unless it has begun or ended."""
@@ -161,7 +162,7 @@ class Watch(Generic[P]):
             )
             self._thread.start()
 
-    def finish(self, *, wait: bool = True) -> BaseException | None:
+    def finish(self, *, wait: bool = True, keep: object = None) -> BaseException | None:
         """Make the last call, and give the exception of the callback if there was one.
 
         May be called any number of times, and from the callback itself. A callback that does not
@@ -170,8 +171,11 @@ class Watch(Generic[P]):
         Args:
             wait: Whether to wait for the last call. Without it the exception may come later, to
                 whoever asks again.
+            keep: What must not go before the last look at it, which may come after this returns.
         """
         with self._lock:
+            if keep is not None and self._thread is not None and self._thread.is_alive():
+                self._kept = keep
             self._over.set()
             thread = self._thread
         if wait and thread is not None and thread is not threading.current_thread():
@@ -201,6 +205,9 @@ class Watch(Generic[P]):
             is_on = self._say(done=False)
         if is_on:
             self._say(done=True)
+        with self._lock:
+            # What is looked at holds the watch.
+            self._kept = None
 
     def _say(self, *, done: bool) -> bool:
         """Call back; False where that was the last time."""

@@ -232,7 +232,8 @@ class Planned:
         """The stream has ended, however it was read."""
         self._look()
         if self._watch is not None:
-            self._watch.finish(wait=False)
+            # The stream lets go of the query when this returns, and the last call is about it.
+            self._watch.finish(wait=False, keep=self)
         if self.entry is not None:
             self.entry.ended(self)
 
