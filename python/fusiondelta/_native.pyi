@@ -1,8 +1,9 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias, final
 
-_Metric: TypeAlias = tuple[str, str, float | None, list[tuple[int, float]]]
-_Operator: TypeAlias = tuple[str, str, str, int, list[_Metric]]
+_Operator: TypeAlias = tuple[
+    str, str, str, int, dict[str, float], dict[str, dict[int, float]], dict[str, str]
+]
 
 def versions() -> list[tuple[str, str]]: ...
 def error_kinds() -> list[str]: ...

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::SessionState;
@@ -23,7 +24,7 @@ use super::memory::QueryPool;
 use super::proto;
 use super::stream::Slot;
 use crate::error::{ErrorKind, NativeError, Result};
-use crate::metrics::funnel::{Funnel, funnels, with_partitions};
+use crate::metrics::funnel::{self, Funnel, funnels};
 use crate::metrics::{Measured, measured};
 use crate::store::account::IoAccount;
 use crate::store::trace::{nanos, now};
@@ -219,12 +220,16 @@ impl Query {
 
     /// The metrics table, so far or for good.
     pub fn metrics(&self) -> Result<RecordBatch> {
-        self.completed(&self.measured()?.metrics)
+        let metrics = self.measured()?.metrics;
+        Ok(concat_batches(
+            &metrics.schema(),
+            [&metrics, &self.partition_metrics()?],
+        )?)
     }
 
-    /// A metrics table of this query with what is only looked up for who asks.
-    pub fn completed(&self, metrics: &RecordBatch) -> Result<RecordBatch> {
-        with_partitions(metrics, &self.scans, &self.run_id, &self.query_id)
+    /// What belongs to the metrics table and is only looked up for who asks.
+    pub fn partition_metrics(&self) -> Result<RecordBatch> {
+        funnel::partitions(&self.scans, &self.run_id, &self.query_id)
     }
 
     /// What the operators are, and what they measured, so far or for good.

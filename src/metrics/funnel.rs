@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
-use datafusion::arrow::compute::{cast, concat_batches};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
@@ -194,34 +194,19 @@ fn partition_values(
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), values)?)
 }
 
-/// The metrics table with what there was to choose from.
-pub fn with_totals(
-    metrics: &RecordBatch,
-    scans: &[Funnel],
-    run: &str,
-    query: &str,
-) -> Result<RecordBatch> {
-    with(metrics, scans, run, query, Funnel::totals)
+/// Rows on what there was to choose from.
+pub fn add_totals(rows: &mut Rows<'_>, scans: &[Funnel]) {
+    add(rows, scans, Funnel::totals);
 }
 
-/// The metrics table with what partition values left, which takes a look at every file.
-pub fn with_partitions(
-    metrics: &RecordBatch,
-    scans: &[Funnel],
-    run: &str,
-    query: &str,
-) -> Result<RecordBatch> {
-    with(metrics, scans, run, query, Funnel::partitions)
-}
-
-fn with(
-    metrics: &RecordBatch,
-    scans: &[Funnel],
-    run: &str,
-    query: &str,
-    say: fn(&Funnel) -> Vec<Metric>,
-) -> Result<RecordBatch> {
+/// A metrics table of what partition values left, which takes a look at every file.
+pub fn partitions(scans: &[Funnel], run: &str, query: &str) -> Result<RecordBatch> {
     let mut rows = Rows::new(run, query);
+    add(&mut rows, scans, Funnel::partitions);
+    rows.finish()
+}
+
+fn add(rows: &mut Rows<'_>, scans: &[Funnel], say: fn(&Funnel) -> Vec<Metric>) {
     for scan in scans {
         let parent = scan.node.rsplit_once('.').map(|(parent, _)| parent);
         let operator = match scan.table {
@@ -237,8 +222,4 @@ fn with(
             rows.add(&node, None, name, value, unit, &[]);
         }
     }
-    Ok(concat_batches(
-        &metrics.schema(),
-        [metrics, &rows.finish()?],
-    )?)
 }

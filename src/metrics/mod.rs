@@ -14,10 +14,10 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::Result;
-use funnel::{Funnel, with_totals};
+use funnel::{Funnel, add_totals};
 pub use nodes::{Measure, Node, measures};
 use nodes::{nodes, scan_nodes};
-use walk::metrics_batch;
+use walk::Rows;
 
 /// What there is to say of a plan that ran.
 #[derive(Clone, Debug)]
@@ -37,9 +37,11 @@ pub fn measured(
     run: &str,
     query: &str,
 ) -> Result<Measured> {
-    let metrics = metrics_batch(plan, run, query)?;
+    let mut rows = Rows::new(run, query);
+    rows.add_plan(plan);
+    add_totals(&mut rows, scans);
     Ok(Measured {
-        metrics: with_totals(&metrics, scans, run, query)?,
+        metrics: rows.finish()?,
         nodes: nodes(plan).into(),
         scan_nodes: scan_nodes(plan),
     })

@@ -23,9 +23,9 @@ pub struct Node {
 
 /// A metric of an operator.
 #[derive(Debug)]
-pub struct Measure {
-    pub name: String,
-    pub unit: String,
+pub struct Measure<'a> {
+    pub name: &'a str,
+    pub unit: &'a str,
     /// Of all partitions together.
     pub total: Option<f64>,
     /// Of each partition that has it.
@@ -59,40 +59,42 @@ pub fn nodes(plan: &dyn ExecutionPlan) -> Vec<Node> {
     found
 }
 
-/// What a metrics table says, by operator and in the order of its rows.
-pub fn measures(metrics: &RecordBatch) -> HashMap<&str, Vec<Measure>> {
-    let text = |column: &str| metrics[column].as_string::<i32>();
-    let (ids, names, units) = (
-        text(walk::NODE_ID),
-        text(walk::METRIC_NAME),
-        text(walk::UNIT),
-    );
-    let partitions = metrics[walk::PARTITION].as_primitive::<Int32Type>();
-    let values = metrics[walk::METRIC_VALUE].as_primitive::<Float64Type>();
-    let mut found: HashMap<&str, Vec<Measure>> = HashMap::new();
+/// What metrics tables say, by operator and in the order of their rows.
+pub fn measures(tables: &[RecordBatch]) -> HashMap<&str, Vec<Measure<'_>>> {
+    let mut found: HashMap<&str, Vec<Measure<'_>>> = HashMap::new();
     let mut places: HashMap<(&str, &str), usize> = HashMap::new();
-    for row in 0..metrics.num_rows() {
-        let (id, name, value) = (ids.value(row), names.value(row), values.value(row));
-        let of_node = found.entry(id).or_default();
-        let place = *places.entry((id, name)).or_insert_with(|| {
-            of_node.push(Measure {
-                name: name.to_owned(),
-                unit: units.value(row).to_owned(),
-                total: None,
-                partitions: Vec::new(),
+    for metrics in tables {
+        let text = |column: &str| metrics[column].as_string::<i32>();
+        let (ids, names, units) = (
+            text(walk::NODE_ID),
+            text(walk::METRIC_NAME),
+            text(walk::UNIT),
+        );
+        let partitions = metrics[walk::PARTITION].as_primitive::<Int32Type>();
+        let values = metrics[walk::METRIC_VALUE].as_primitive::<Float64Type>();
+        for row in 0..metrics.num_rows() {
+            let (id, name, value) = (ids.value(row), names.value(row), values.value(row));
+            let of_node = found.entry(id).or_default();
+            let place = *places.entry((id, name)).or_insert_with(|| {
+                of_node.push(Measure {
+                    name,
+                    unit: units.value(row),
+                    total: None,
+                    partitions: Vec::new(),
+                });
+                of_node.len() - 1
             });
-            of_node.len() - 1
-        });
-        let measure = &mut of_node[place];
-        if partitions.is_null(row) {
-            measure.total = Some(value);
-            continue;
-        }
-        // A partition may measure something several times: files apart, each of its parts.
-        let partition = partitions.value(row);
-        match measure.partitions.iter_mut().find(|p| p.0 == partition) {
-            Some((_, known)) => *known = joined(name, *known, value),
-            None => measure.partitions.push((partition, value)),
+            let measure = &mut of_node[place];
+            if partitions.is_null(row) {
+                measure.total = Some(value);
+                continue;
+            }
+            // A partition may measure something several times: files apart, each of its parts.
+            let partition = partitions.value(row);
+            match measure.partitions.iter_mut().find(|p| p.0 == partition) {
+                Some((_, known)) => *known = joined(name, *known, value),
+                None => measure.partitions.push((partition, value)),
+            }
         }
     }
     found

@@ -178,6 +178,11 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// All metrics of `plan`, which must be the plan that ran.
+    pub fn add_plan(&mut self, plan: &dyn ExecutionPlan) {
+        self.visit(plan, "0", None);
+    }
+
     fn visit(&mut self, plan: &dyn ExecutionPlan, id: &str, parent: Option<&str>) {
         let node = Node {
             id,
@@ -217,11 +222,4 @@ fn unit(value: &MetricValue) -> &'static str {
             }
         }
     }
-}
-
-/// All metrics of `plan`, which must be the plan that ran.
-pub fn metrics_batch(plan: &dyn ExecutionPlan, run: &str, query: &str) -> Result<RecordBatch> {
-    let mut rows = Rows::new(run, query);
-    rows.visit(plan, "0", None);
-    rows.finish()
 }

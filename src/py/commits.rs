@@ -16,8 +16,9 @@ use serde_json::Value;
 
 use super::arrow::NativeBatch;
 use super::config::seconds;
+use super::operators::operators;
 use super::options::{PyWriterProperties, url, write_spec, writer_properties};
-use super::query::{NativeQuery, operators};
+use super::query::NativeQuery;
 use crate::commit::gate::Hook;
 use crate::commit::transaction::{CommitSpec, Done};
 use crate::delta::change::{Assignments, Change, Clause, ClauseKind, Merge, PartitionFilter};
@@ -342,10 +343,13 @@ pub fn done<'py>(
     out.set_item("attempts", attempts)?;
     out.set_item("operation", text(&metrics))?;
     out.set_item("peak_memory", peak)?;
-    let measured = measured.map(|m| {
-        let operators = operators(&m, &m.metrics);
-        (NativeBatch(m.metrics), operators, m.scan_nodes)
-    });
+    let measured = match measured {
+        Some(m) => {
+            let found = operators(py, &m.nodes, std::slice::from_ref(&m.metrics))?;
+            Some((NativeBatch(m.metrics), found, m.scan_nodes))
+        }
+        None => None,
+    };
     out.set_item("measured", measured)?;
     Ok(out)
 }

@@ -7,6 +7,7 @@ pub mod config;
 pub mod engine;
 pub mod io;
 pub mod objects;
+mod operators;
 pub mod options;
 pub mod query;
 pub mod sql;

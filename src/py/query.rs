@@ -13,11 +13,12 @@ use datafusion::logical_expr::logical_plan::display_schema;
 use datafusion_ffi::proto::logical_extension_codec::FFI_LogicalExtensionCodec;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCapsule, PyDict};
+use pyo3::types::{PyBytes, PyCapsule, PyDict, PyList};
 
 use super::arrow::{NativeBatch, NativeSchema};
 use super::capsules;
 use super::io::NativeIo;
+use super::operators::operators;
 use super::tables::NativeTable;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::codec::HandleCodec;
@@ -26,18 +27,10 @@ use crate::exec::query::{Execution, Query};
 use crate::exec::replay;
 use crate::exec::stream::{Rows, Start};
 use crate::metrics::funnel::Funnel;
-use crate::metrics::{Measure, Measured, Node, measures};
 use crate::runtime;
 
-/// Path, operator, detail, partitions, and of each metric name, unit, total and values by partition.
-pub type Operator = (
-    String,
-    String,
-    String,
-    usize,
-    Vec<(String, String, Option<f64>, Vec<(i32, f64)>)>,
-);
-type Operators = (Vec<Operator>, HashMap<usize, String>);
+/// Operators, and the paths of those that requests in the trace name by numbers.
+type Operators<'py> = (Bound<'py, PyList>, HashMap<usize, String>);
 type Scan = (String, Option<(String, u64)>, usize, u64, usize, u64);
 
 /// The codec of one pooled context.
@@ -212,13 +205,12 @@ impl NativeQuery {
 
     /// The operators with what they measured, and their paths by the number that requests in the trace
     /// have.
-    fn operators(&self, py: Python<'_>) -> PyResult<Operators> {
-        let found = py.detach(|| {
-            let measured = self.query.measured()?;
-            let metrics = self.query.completed(&measured.metrics)?;
-            Ok::<_, NativeError>((operators(&measured, &metrics), measured.scan_nodes))
+    fn operators<'py>(&self, py: Python<'py>) -> PyResult<Operators<'py>> {
+        let (measured, more) = py.detach(|| {
+            Ok::<_, NativeError>((self.query.measured()?, self.query.partition_metrics()?))
         })?;
-        Ok(found)
+        let found = operators(py, &measured.nodes, &[measured.metrics, more])?;
+        Ok((found, measured.scan_nodes))
     }
 
     /// Calls `call()` once, from another thread, when the query has ended, or is dropped before it ran;
@@ -274,23 +266,6 @@ impl NativeQuery {
         let bytes = py.detach(|| self.query.physical_proto())?;
         Ok(PyBytes::new(py, &bytes))
     }
-}
-
-/// The operators of a plan with what a metrics table says of them.
-pub fn operators(measured: &Measured, metrics: &RecordBatch) -> Vec<Operator> {
-    let mut measures = measures(metrics);
-    let plain = |m: Measure| (m.name, m.unit, m.total, m.partitions);
-    let operator = |node: &Node| {
-        let found = measures.remove(node.id.as_str()).unwrap_or_default();
-        (
-            node.id.clone(),
-            node.operator.clone(),
-            node.detail.clone(),
-            node.partitions,
-            found.into_iter().map(plain).collect(),
-        )
-    };
-    measured.nodes.iter().map(operator).collect()
 }
 
 /// Rows on their way; read once, by one reader.

@@ -39,6 +39,8 @@ _OF_A_WRITE = (
 
 def clean(value: object, longest: int = _LONGEST) -> Plain:
     """A value that every exporter can send: one that cannot is dropped with its whole batch."""
+    if type(value) is str and len(value) <= longest and value.isascii():
+        return value
     if isinstance(value, bool | float):
         return value
     if isinstance(value, int) and value in _INT64:

@@ -88,6 +88,10 @@ class Entry:
         """Makes the span current for the block, so that what happens in it joins the query."""
         return self._operation.context()
 
+    def planning(self) -> AbstractContextManager[None]:
+        """Books of what ended before stand back for the block, in which Python is busy."""
+        return self._books.recorder.aside()
+
     def failed(self, error: BaseException) -> None:
         """It failed before there was a plan."""
         if self._close():

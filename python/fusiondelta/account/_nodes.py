@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: An operator as the extension has it: see `PlanTree.of`.
-Operator = tuple[str, str, str, int, list[tuple[str, str, float | None, list[tuple[int, float]]]]]
+Operator = tuple[str, str, str, int, dict[str, float], dict[str, dict[int, float]], dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ class PlanTree:
         """A tree of what the extension says of each operator.
 
         Args:
-            operators: Path, name, detail, partitions, and of each metric its name, unit, total
-                (None where there is none) and values by partition; each before those below it.
+            operators: Path, name, detail, partitions, and by the names of its metrics their totals,
+                values by partition, and units; each before those below it.
         """
         return cls(
             tuple(
@@ -116,11 +116,11 @@ class PlanTree:
                     operator=operator,
                     detail=detail,
                     partitions=partitions,
-                    totals={name: total for name, _, total, _ in metrics if total is not None},
-                    by_partition={name: dict(values) for name, _, _, values in metrics if values},
-                    units={name: unit for name, unit, _, _ in metrics},
+                    totals=totals,
+                    by_partition=by_partition,
+                    units=units,
                 )
-                for id_, operator, detail, partitions, metrics in operators
+                for id_, operator, detail, partitions, totals, by_partition, units in operators
             )
         )
 

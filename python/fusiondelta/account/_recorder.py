@@ -6,12 +6,18 @@ import atexit
 import logging
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _LOG = logging.getLogger("fusiondelta")
 
 #: Entries that may wait. More are let go: books never slow down a query.
 WAITING = 1000
+#: Seconds that a piece of work stands back for queries that are being planned.
+STANDS_BACK = 0.2
+
+_Piece = tuple[float, Callable[[], None]]
 
 
 class Recorder:
@@ -22,10 +28,15 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        #: Queries that are being planned, and flushes and the end, which wait for no query.
+        self._planning = 0
+        self._waited_for = 0
+        self._quiet = threading.Event()
+        self._quiet.set()
         self.dropped = 0
 
     def start(self) -> None:
@@ -43,7 +54,29 @@ class Recorder:
         if self._closed or self._queue.qsize() >= WAITING:
             self.dropped += 1
             return
-        self._queue.put(work)
+        self._queue.put((time.monotonic(), work))
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Nothing is begun for as long as the block lasts, or `STANDS_BACK` after it was submitted.
+
+        Planning a query is Python for the most part, and waits for the interpreter where books are
+        kept at the same time; executing it is not.
+        """
+        self._count(planning=1)
+        try:
+            yield
+        finally:
+            self._count(planning=-1)
+
+    def _count(self, *, planning: int = 0, waited_for: int = 0) -> None:
+        with self._lock:
+            self._planning += planning
+            self._waited_for += waited_for
+            if self._planning and not self._waited_for:
+                self._quiet.clear()
+            else:
+                self._quiet.set()
 
     def flush(self, timeout: float = 10) -> bool:
         """Wait until all that was submitted is done.
@@ -58,8 +91,12 @@ class Recorder:
         if thread is None or thread is threading.current_thread() or not thread.is_alive():
             return True
         done = threading.Event()
-        self._queue.put(done.set)
-        return done.wait(timeout)
+        self._count(waited_for=1)
+        try:
+            self._queue.put((0.0, done.set))
+            return done.wait(timeout)
+        finally:
+            self._count(waited_for=-1)
 
     def close(self, timeout: float = 10) -> None:
         """Finish what was submitted and take nothing more.
@@ -69,13 +106,16 @@ class Recorder:
         """
         with self._lock:
             thread, self._closed = self._thread, True
+        self._count(waited_for=1)
         if thread is not None:
             self._queue.put(None)
             thread.join(timeout)
             atexit.unregister(self.close)
 
     def _run(self) -> None:
-        while (work := self._queue.get()) is not None:
+        while (piece := self._queue.get()) is not None:
+            submitted, work = piece
+            self._quiet.wait(max(submitted + STANDS_BACK - time.monotonic(), 0))
             try:
                 work()
             except Exception:

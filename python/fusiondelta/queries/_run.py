@@ -92,7 +92,7 @@ class _Begun:
             yield
             return
         try:
-            with self.entry.context():
+            with self.entry.planning(), self.entry.context():
                 yield
         except BaseException as error:
             self.entry.failed(error)
