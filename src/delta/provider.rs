@@ -17,8 +17,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 
 use super::cache::Pinned;
+use super::files::read_well;
 use super::node::{DeltaNode, ScanSpec};
-use super::remote::over_the_wire;
 use crate::exec::engine::Engine;
 use crate::metrics::observe::observed;
 use crate::store::account::IoAccount;
@@ -85,7 +85,7 @@ impl TableProvider for DeltaProvider {
             &self.scan
         };
         if session.as_any().is::<SessionState>() {
-            let mut input = scan.scan(session, projection, filters, limit).await?;
+            let input = scan.scan(session, projection, filters, limit).await?;
             let spec = ScanSpec {
                 uri: self.pinned.url.to_string(),
                 version: self.pinned.version,
@@ -95,10 +95,8 @@ impl TableProvider for DeltaProvider {
                 filters: filters.to_vec(),
                 limit,
             };
-            if !StoreKind::Local.serves(self.pinned.url.scheme()) {
-                input = over_the_wire(input, session)?;
-            }
-            let input = observed(input)?;
+            let is_local = StoreKind::Local.serves(self.pinned.url.scheme());
+            let input = observed(read_well(input, session, is_local)?)?;
             return Ok(Arc::new(DeltaNode::new(Arc::new(spec), input)));
         }
         // A plain context scans us over FFI (the fallback way): its own environment has none of our

@@ -4,6 +4,9 @@
 //! holds data too: of a small file all of it. It is kept while anything reads the file, so that a small
 //! file costs one request, and so that the parts of a scan that begin with one file at the same moment
 //! fetch its footer once.
+//!
+//! The page index lies before the footer. DataFusion reads it for each query that can use it; here it
+//! is kept with the footer, from the file's end where it lies in there, else from its first reading.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -103,6 +106,7 @@ impl ParquetFileReaderFactory for TailReaders {
         Ok(Box::new(TailReader {
             inner,
             tail: self.cell(&meta.location),
+            metadata: None,
             // Summed up with what the inner reader counts for the same file.
             scanned: MetricBuilder::new(metrics)
                 .with_new_label("filename", meta.location.to_string())
@@ -134,7 +138,16 @@ impl End {
             .is_some_and(|entry| entry.is_valid_for(&self.meta))
     }
 
-    async fn load(&self, policy: PageIndexPolicy) -> Result<Tail> {
+    /// Keep the metadata for later queries.
+    fn keep(&self, metadata: &Arc<ParquetMetaData>) {
+        let kept = CachedParquetMetaData::new(Arc::clone(metadata));
+        self.cache.put(
+            &self.meta.location,
+            CachedFileMetadataEntry::new(self.meta.clone(), Arc::new(kept)),
+        );
+    }
+
+    async fn load(&self) -> Result<Tail> {
         let outside = |error| ParquetError::External(Box::new(error));
         let location = &self.meta.location;
         let size = self.meta.size;
@@ -144,11 +157,12 @@ impl End {
             .get_range(location, start..size)
             .await
             .map_err(outside)?;
-        let mut decoder = ParquetMetaDataPushDecoder::try_new(size)?.with_page_index_policy(policy);
+        let mut decoder = ParquetMetaDataPushDecoder::try_new(size)?
+            .with_page_index_policy(PageIndexPolicy::Skip);
         decoder.push_range(start..size, bytes.clone())?;
         let metadata = loop {
             match decoder.try_decode()? {
-                DecodeResult::Data(metadata) => break Arc::new(metadata),
+                DecodeResult::Data(metadata) => break metadata,
                 DecodeResult::NeedsData(ranges) => {
                     let more = self.store.get_ranges(location, &ranges).await;
                     decoder.push_ranges(ranges, more.map_err(outside)?)?;
@@ -159,11 +173,11 @@ impl End {
                 }
             }
         };
-        let kept = CachedParquetMetaData::new(Arc::clone(&metadata));
-        self.cache.put(
-            location,
-            CachedFileMetadataEntry::new(self.meta.clone(), Arc::new(kept)),
-        );
+        let indexed = index_range(&metadata)
+            .filter(|range| range.start >= start)
+            .and_then(|_| with_index(&metadata, size, start..size, &bytes));
+        let metadata = Arc::new(indexed.unwrap_or(metadata));
+        self.keep(&metadata);
         Ok(Tail {
             start,
             bytes,
@@ -172,23 +186,94 @@ impl End {
     }
 }
 
+/// Where the page index of a file lies, all of it; `None` where it has none, or it was read.
+fn index_range(metadata: &ParquetMetaData) -> Option<Range<u64>> {
+    if has_index(metadata) {
+        return None;
+    }
+    let columns = metadata.row_groups().iter().flat_map(|one| one.columns());
+    let parts = columns.flat_map(|column| {
+        [
+            (column.column_index_offset(), column.column_index_length()),
+            (column.offset_index_offset(), column.offset_index_length()),
+        ]
+    });
+    let ranges = parts.filter_map(|(offset, length)| {
+        let start = u64::try_from(offset?).ok()?;
+        Some(start..start + u64::try_from(length?).ok()?)
+    });
+    ranges.reduce(|one, other| one.start.min(other.start)..one.end.max(other.end))
+}
+
+fn has_index(metadata: &ParquetMetaData) -> bool {
+    metadata.column_index().is_some() && metadata.offset_index().is_some()
+}
+
+/// The metadata with the page index, which is in some bytes of the file. One that is broken is left
+/// to who needs it.
+fn with_index(
+    metadata: &ParquetMetaData,
+    size: u64,
+    range: Range<u64>,
+    bytes: &Bytes,
+) -> Option<ParquetMetaData> {
+    let decoder = ParquetMetaDataPushDecoder::try_new_with_metadata(size, metadata.clone());
+    let mut decoder = decoder
+        .ok()?
+        .with_page_index_policy(PageIndexPolicy::Optional);
+    decoder.push_range(range, bytes.clone()).ok()?;
+    match decoder.try_decode().ok()? {
+        DecodeResult::Data(found) => Some(found),
+        _ => None,
+    }
+}
+
 /// Reads from a file's tail what is in it.
 struct TailReader {
     inner: Box<dyn AsyncFileReader + Send>,
     end: End,
     tail: Cell,
+    /// What was given last.
+    metadata: Option<Arc<ParquetMetaData>>,
     scanned: Count,
+}
+
+impl TailReader {
+    async fn find(&mut self, options: Option<&ArrowReaderOptions>) -> Result<Arc<ParquetMetaData>> {
+        if self.tail.get().is_none() && self.end.is_cached() {
+            return self.inner.get_metadata(options).await;
+        }
+        let policy = options.map_or(
+            PageIndexPolicy::Optional,
+            ArrowReaderOptions::column_index_policy,
+        );
+        let tail = self.tail.get_or_try_init(|| self.end.load()).await?;
+        if has_index(&tail.metadata) || policy == PageIndexPolicy::Skip {
+            return Ok(Arc::clone(&tail.metadata));
+        }
+        // The inner reader finds the rest.
+        self.inner.get_metadata(options).await
+    }
+
+    async fn read(&mut self, range: Range<u64>) -> Result<Bytes> {
+        if let Some(bytes) = self.tail.get().and_then(|tail| tail.slice(&range)) {
+            self.scanned.add(bytes.len());
+            return Ok(bytes);
+        }
+        let bytes = self.inner.get_bytes(range.clone()).await?;
+        let metadata = self.metadata.as_ref();
+        if let Some(known) = metadata.filter(|known| index_range(known).as_ref() == Some(&range))
+            && let Some(found) = with_index(known, self.end.meta.size, range, &bytes)
+        {
+            self.end.keep(&Arc::new(found));
+        }
+        Ok(bytes)
+    }
 }
 
 impl AsyncFileReader for TailReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
-        match self.tail.get().and_then(|tail| tail.slice(&range)) {
-            Some(bytes) => {
-                self.scanned.add(bytes.len());
-                async move { Ok(bytes) }.boxed()
-            }
-            None => self.inner.get_bytes(range),
-        }
+        self.read(range).boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
@@ -225,21 +310,9 @@ impl AsyncFileReader for TailReader {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         async move {
-            if self.tail.get().is_none() && self.end.is_cached() {
-                return self.inner.get_metadata(options).await;
-            }
-            let policy = options.map_or(
-                PageIndexPolicy::Optional,
-                ArrowReaderOptions::column_index_policy,
-            );
-            let tail = self.tail.get_or_try_init(|| self.end.load(policy)).await?;
-            let has_index =
-                tail.metadata.column_index().is_some() && tail.metadata.offset_index().is_some();
-            if has_index || policy == PageIndexPolicy::Skip {
-                return Ok(Arc::clone(&tail.metadata));
-            }
-            // Read without its index before: the inner reader finds the rest.
-            self.inner.get_metadata(options).await
+            let found = self.find(options).await?;
+            self.metadata = Some(Arc::clone(&found));
+            Ok(found)
         }
         .boxed()
     }

@@ -32,6 +32,15 @@ impl QueryPool {
         self.peak.load(Ordering::Relaxed)
     }
 
+    /// Most bytes it may reserve: its own limit or the engine's, whichever is less.
+    pub fn limit(&self) -> Option<usize> {
+        let engine = match self.engine.memory_limit() {
+            MemoryLimit::Finite(bytes) => Some(bytes),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => None,
+        };
+        self.limit.into_iter().chain(engine).min()
+    }
+
     fn add(&self, bytes: usize) {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.peak.fetch_max(used, Ordering::Relaxed);
@@ -90,7 +99,7 @@ impl MemoryPool for QueryPool {
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        match self.limit {
+        match self.limit() {
             Some(limit) => MemoryLimit::Finite(limit),
             None => self.engine.memory_limit(),
         }

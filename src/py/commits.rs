@@ -317,7 +317,7 @@ pub fn done<'py>(
     py: Python<'py>,
     done: Done,
     measured: Option<Measured>,
-    peak: usize,
+    memory: (usize, Option<usize>),
 ) -> PyResult<Bound<'py, PyDict>> {
     let Done {
         version,
@@ -342,7 +342,7 @@ pub fn done<'py>(
     let attempts: Vec<_> = attempts.iter().map(|a| (a.version, a.outcome)).collect();
     out.set_item("attempts", attempts)?;
     out.set_item("operation", text(&metrics))?;
-    out.set_item("peak_memory", peak)?;
+    out.set_item("memory", memory)?;
     let measured = match measured {
         Some(m) => {
             let found = operators(py, &m.nodes, std::slice::from_ref(&m.metrics))?;

@@ -299,12 +299,12 @@ impl NativeEngine {
             if let Some(measured) = &measured {
                 engine.recent.add(&commit.run_id, &measured.metrics);
             }
-            Ok((done, measured, pool.peak()))
+            Ok((done, measured, (pool.peak(), pool.limit())))
         };
         let committing = blamed(blame, committing);
-        let (done, measured, peak) =
+        let (done, measured, memory) =
             runtime::run_to_outcome(py, deadline(timeout), &stop, &commit_id, committing)?;
-        commits::done(py, done, measured, peak)
+        commits::done(py, done, measured, memory)
     }
 
     /// Metrics tables of the runs named, or of all, of the queries and writes that ended last.

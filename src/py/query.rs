@@ -114,10 +114,10 @@ impl NativeQuery {
         NativeIo(Arc::clone(&self.query.context.account))
     }
 
-    /// Most bytes reserved at once.
+    /// Most bytes reserved at once, and most that may be.
     #[getter]
-    fn peak_memory(&self) -> usize {
-        self.query.pool.peak()
+    fn memory(&self) -> (usize, Option<usize>) {
+        (self.query.pool.peak(), self.query.pool.limit())
     }
 
     /// Rows of all partitions, or of one. The query starts at the first pull.

@@ -28,6 +28,8 @@ use super::request::Call;
 
 /// Last bytes of every Parquet file (format specification, "File format").
 const PARQUET_MAGIC: &[u8] = b"PAR1";
+/// Bytes from the end of the footer's metadata to the end of the file: its length, and the magic number.
+const FOOTER_TAIL: u64 = 8;
 
 /// A store as the counting wrapper needs to know it.
 #[derive(Clone, Debug)]
@@ -177,10 +179,10 @@ impl ObjectStore for CountedStore {
             return Ok(found);
         }
         let purpose = Purpose::of(location.as_ref(), operation);
-        // A Parquet file ends with its footer; no data page reaches the last byte.
+        // A Parquet file ends with its footer, which may be read in two: no data page reaches it.
         let is_footer = purpose == Purpose::Data
             && operation == Operation::GetRange
-            && found.range.end == found.meta.size
+            && found.range.end + FOOTER_TAIL >= found.meta.size
             && location.as_ref().ends_with(".parquet");
         call.settle(if is_footer { Purpose::Footer } else { purpose });
         call.moved(found.range.end - found.range.start);

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from fusiondelta.account import _instruments
+from fusiondelta.account import Call, _instruments
 from fusiondelta.account._account import Phase, Request, RunAccount, SourceAccount
 from fusiondelta.account._io import QueryIo
 from fusiondelta.account._nodes import PlanNode, PlanTree
@@ -176,7 +176,8 @@ def begin(telemetry: Any, kind: str = "query", **changes: Any) -> Any:
     given = {"query_id": "query-1", "run_id": "run-1", "operation": "SELECT", "sql": "SELECT 1"}
     if kind == "write":
         given |= {"operation": "append", "sql": None}
-    return telemetry.begin(kind, **{**given, **changes})
+    traceparent = changes.pop("traceparent", None)
+    return telemetry.begin(Call(kind=kind, **{**given, **changes}), traceparent=traceparent)
 
 
 class Told:

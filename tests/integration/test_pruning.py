@@ -13,6 +13,7 @@ GROUP = 1_000
 DYNAMIC = "datafusion.optimizer.enable_dynamic_filter_pushdown"
 JOIN = "datafusion.optimizer.enable_join_dynamic_filter_pushdown"
 TOP_K = "datafusion.optimizer.enable_topk_dynamic_filter_pushdown"
+HINT = "datafusion.execution.parquet.metadata_size_hint"
 STATISTICS = "datafusion.execution.parquet.pruning"
 PAGES = "datafusion.execution.parquet.enable_page_index"
 
@@ -52,7 +53,9 @@ def read(sources):
     """Runs a query; gives its rows and the totals of the scans by table, in order of the plan."""
 
     def run(sql, partitions=4, **options):
-        settings = {key: str(value).lower() for key, value in options.pop("options", {}).items()}
+        # Little of a file comes with its footer, so that what is read of it shows.
+        given = {HINT: 1024, **options.pop("options", {})}
+        settings = {key: str(value).lower() for key, value in given.items()}
         profile = fusiondelta.EngineProfile(target_partitions=partitions, options=settings)
         with fusiondelta.FusionDeltaEngine(profile) as engine:
             result = engine.query(sql, sources=sources, **options)

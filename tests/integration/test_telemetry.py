@@ -201,8 +201,8 @@ def test_hostile_values_do_not_spoil_the_batch(told, value):
         ),
         sql=f"SELECT {value!r}" if value is not HOSTILE[0] else 'SELECT "\ud800" AS \'',
         tenant=value,
-        tags={"\ud800": value, "": "x"},
-        attributes={"k" * 1000: value, "db.system.name": "other"},
+        tags={"\ud800": value, "": "x", "k" * 1000: value},
+        table=value,
     )
     found = told.one("fusiondelta.query")
     assert found.attributes["db.system.name"] == "fusiondelta"
@@ -216,7 +216,7 @@ def test_hostile_values_do_not_spoil_the_batch(told, value):
 def test_any_number_of_tags_leaves_room_for_the_rest(told):
     many = {f"t{n}": "x" for n in range(1000)}
     sources = tuple(SourceAccount(alias=name, kind="arrow") for name in many)
-    tell(query(sources=sources), tags=many, attributes=many)
+    tell(query(sources=sources), tags=many)
     root = told.one("fusiondelta.query")
     assert root.attributes["fusiondelta.query_id"] == "query-1"
     assert root.attributes["fusiondelta.tag.t0"] == "x"

@@ -153,13 +153,14 @@ def test_nothing_is_sent_unless_asked(receiver, monkeypatch, config):
 def test_telemetry_that_is_off_is_one_object_and_imports_nothing():
     script = """
         import sys
+        from fusiondelta.account import Call
         from fusiondelta.account._telemetry import Telemetry
         from fusiondelta.profiles import TelemetryConfig
 
         found = [Telemetry.of(c, None) for c in (None, TelemetryConfig(), TelemetryConfig())]
         assert len(set(map(id, found))) == 1 and not found[0].enabled
         given = dict(query_id="q", run_id="r", operation="SELECT", sql="SELECT 1")
-        made = [found[0].begin(kind, **given) for kind in ("query", "write", "query")]
+        made = [found[0].begin(Call(kind=kind, **given)) for kind in ("query", "write", "query")]
         assert len(set(map(id, made))) == 1
         with made[0].context():
             made[0].failed(ValueError())

@@ -170,6 +170,7 @@ ACCOUNTS = st.builds(
         retries=COUNT,
     ),
     peak_memory=COUNT,
+    memory_limit=st.none() | COUNT,
     execution=st.sampled_from(["native", "fallback"]),
     settings=st.dictionaries(TEXT, st.none() | TEXT, max_size=2),
     versions=st.dictionaries(TEXT, TEXT, max_size=2),

@@ -157,3 +157,22 @@ def test_a_file_read_in_parts_gives_its_footer_once(store):
         assert result.to_pylist() == [{"n": 200_000}]
         assert result.io.by_purpose["footer"] == 1
         assert result.io.by_purpose["data"] >= 4
+
+
+def test_a_page_index_is_read_once(store):
+    """It comes with the footer, and is kept with it."""
+    uri = store.uri("indexed")
+    data = pa.table({"id": range(100_000), "v": [os.urandom(8).hex() for _ in range(100_000)]})
+    properties = WriterProperties(dictionary=False, compression="uncompressed")
+    with FusionDeltaEngine(storage=store.profile()) as engine:
+        engine.write_delta(uri, data, writer_properties=properties)
+    with FusionDeltaEngine(storage=store.profile()) as engine:
+        results = []
+        for _ in range(2):
+            result = engine.query("SELECT id FROM t WHERE id = 70000", sources={"t": uri})
+            assert result.to_pylist() == [{"id": 70_000}]
+            assert result.account().tree.total("page_index_pages_pruned_pruned") > 0
+            results.append(result.io.by_purpose)
+    first, second = results
+    assert (first["footer"], second["footer"]) == (1, 0)
+    assert first["data"] == second["data"] > 0

@@ -151,6 +151,7 @@ def account(**changes: Any) -> RunAccount:
         "tree": tree(),
         "io": QueryIo(**IO),
         "peak_memory": 100 * MIB,
+        "memory_limit": 2 * GIB,
         "settings": SETTINGS,
         "versions": VERSIONS,
         "machine": MACHINE,

@@ -8,7 +8,6 @@ import pytest
 
 from fusiondelta.account._account import Phase
 from fusiondelta.account._advice import problems
-from fusiondelta.account._advice_run import memory_limit
 from fusiondelta.account._io import IoLine
 from fusiondelta.account._nodes import PlanTree
 from fusiondelta.account._page_view import PROBLEM_TITLES
@@ -355,28 +354,10 @@ class TestSkew:
 
 
 class TestRun:
-    @pytest.mark.parametrize(
-        ("setting", "peak", "limit"),
-        [
-            ("4G", 1, 4 * GIB),
-            ("4G", 4 * GIB + 1, 5 * GIB),  # the setting is rounded down
-            ("512M", 1, 512 * MIB),
-            ("2 GiB", 1, 2 * GIB),
-            ("1.5G", 1, GIB * 3 // 2),
-            ("123456", 99, 123_456),
-            ("0", 1, None),
-            ("unlimited", 1, None),
-            ("", 1, None),
-            (None, 1, None),
-        ],
-    )
-    def test_memory_limit(self, setting, peak, limit):
-        run = account(settings={"datafusion.runtime.memory_limit": setting}, peak_memory=peak)
-        assert memory_limit(run) == limit
-
     @pytest.mark.parametrize(("peak", "found"), [(3_481 * MIB, 0), (3_482 * MIB, 1)])
     def test_memory_near_its_limit(self, peak, found):
         assert names(account(peak_memory=peak)) == ["memory_near_limit"] * found
+        assert names(account(peak_memory=peak, memory_limit=None)) == []
 
     @pytest.mark.parametrize(
         ("failure", "says"),

@@ -126,7 +126,7 @@ class TestDocument:
         assert document["plan"]["key_settings"] == {manifests.PARTITIONS: "8"}
         assert [one["id"] for one in document["operators"]][:3] == ["0", "0.0", "0.0.0"]
         assert document["operators"][0]["metrics"]["output_rows"] == 100
-        assert document["memory"] == {"peak_bytes": 100 * 2**20}
+        assert document["memory"] == {"peak_bytes": 100 * 2**20, "limit_bytes": 2 * 2**30}
         assert document["write"] is None
         assert document["items"] == []
 

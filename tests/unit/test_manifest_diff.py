@@ -206,8 +206,12 @@ class TestQuestion:
         ]
 
     def test_memory_limit(self):
-        found = only({"query.memory_limit": 64 * MIB})
-        assert found.effect == "the query's memory limit is 64.0 MiB instead of none"
+        limited = {
+            "memory.limit_bytes": 64 * MIB,
+            "plan.settings": {**manifests.SETTINGS, "datafusion.runtime.memory_limit": "64M"},
+        }
+        found = only(limited)
+        assert found.effect == "the memory limit is 64.0 MiB instead of 2.00 GiB"
 
 
 class TestSources:

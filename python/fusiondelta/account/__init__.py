@@ -3,6 +3,7 @@
 from fusiondelta.account._account import Phase, Request, RunAccount, SourceAccount
 from fusiondelta.account._books import Accountable, Books, Entry, error_facts
 from fusiondelta.account._bundle import PlanBundle
+from fusiondelta.account._call import Call
 from fusiondelta.account._diff import ManifestDiff, diff_manifests
 from fusiondelta.account._io import QueryIo
 from fusiondelta.account._logs import LogCorrelation
@@ -18,6 +19,7 @@ from fusiondelta.account._slow import SlowQuery
 __all__ = [
     "Accountable",
     "Books",
+    "Call",
     "Entry",
     "LogCorrelation",
     "ManifestDiff",

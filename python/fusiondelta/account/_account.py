@@ -117,6 +117,8 @@ class RunAccount:
         requests: The first of these one by one, in the order they began.
         requests_dropped: How many more there were.
         peak_memory: Most bytes reserved at once.
+        memory_limit: Most bytes that could be: the engine's limit, which all that runs shares, or
+            its own where that is less; None without a limit, or where it is not known.
         execution: ``native`` or ``fallback``.
         fallback_reason: Why.
         settings: Every setting of the session.
@@ -152,6 +154,7 @@ class RunAccount:
     requests: tuple[Request, ...] = ()
     requests_dropped: int = 0
     peak_memory: int = 0
+    memory_limit: int | None = None
     execution: str = "native"
     fallback_reason: str | None = None
     settings: Mapping[str, str | None] = field(default_factory=dict)

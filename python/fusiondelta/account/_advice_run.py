@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,8 +10,6 @@ from fusiondelta.account._problem import Problem
 from fusiondelta.account._units import count, counted, part, seconds, size
 from fusiondelta.account._ways import Ways
 
-#: Setting that has the limit.
-MEMORY_LIMIT = "datafusion.runtime.memory_limit"
 #: Part of the limit: the next query with a little more data spills or fails.
 MEMORY_NEAR = 0.85
 
@@ -40,27 +37,12 @@ MANY_WRITTEN = 100
 SMALL_WRITTEN = 8 * 2**20
 
 _METADATA = ("log", "checkpoint", "footer")
-_SIZE = re.compile(r"^\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT])?(?:i?B)?\s*$", re.I)
-
-
-def memory_limit(account: RunAccount) -> int | None:
-    """The limit in bytes, of all queries together; None where there is none or it is not known.
-
-    DataFusion writes it rounded down to a whole unit. A run that used more than that shows that it
-    was rounded, and then the next unit is the limit.
-    """
-    found = _SIZE.match(account.settings.get(MEMORY_LIMIT) or "")
-    if found is None:
-        return None
-    unit = 1024 ** (" KMGT".index(found["unit"].upper()) if found["unit"] else 0)
-    limit = int(float(found["number"]) * unit)
-    return limit + unit if unit > 1 and account.peak_memory > limit else limit or None
 
 
 def memory_near_limit(account: RunAccount, ways: Ways) -> Iterator[Problem]:
     """Memory that came near what there is."""
-    limit = memory_limit(account)
-    if limit is None or account.peak_memory < MEMORY_NEAR * limit:
+    limit = account.memory_limit
+    if not limit or account.peak_memory < MEMORY_NEAR * limit:
         return
     yield Problem(
         "memory_near_limit",
@@ -68,9 +50,9 @@ def memory_near_limit(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         "medium",
         f"It held {size(account.peak_memory)} at once, "
         f"{part(min(account.peak_memory / limit, 1))} of the limit of {size(limit)}.",
-        "With a little more data it spills or fails. Raise EngineProfile.memory_limit, run fewer "
-        "queries at once (pool_size), or use fewer partitions (target_partitions): each holds its "
-        "own buffers.",
+        "With a little more data it spills or fails. Raise EngineProfile.memory_limit, or the "
+        "query's own; run fewer queries at once (pool_size), or use fewer partitions "
+        "(target_partitions): each holds its own buffers.",
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fusiondelta.account._statement import shown, summary
 
 if TYPE_CHECKING:
     from fusiondelta.account._account import RunAccount, SourceAccount
+    from fusiondelta.account._call import Call
 
 #: What an attribute holds here.
 Plain = bool | int | float | str
@@ -63,30 +64,26 @@ def cleaned(values: Mapping[str, object]) -> dict[str, Plain]:
     }
 
 
-def of_call(
-    *,
-    query_id: str,
-    run_id: str,
-    operation: str,
-    sql: str | None,
-    tenant: str | None,
-    tags: Mapping[str, str] | None,
-    attributes: Mapping[str, Any] | None,
-) -> dict[str, Plain]:
-    """Attributes of a span that begins; samplers see these."""
+def of_call(call: Call, *, statement: bool) -> dict[str, Plain]:
+    """Attributes of a span that begins; samplers see these.
+
+    Args:
+        call: What begins.
+        statement: Whether the text of the query is told.
+    """
     found = cleaned(
         {
-            **dict(list((attributes or {}).items())[:_MOST]),
             "db.system.name": SYSTEM,
-            "db.operation.name": operation,
-            "fusiondelta.query_id": query_id,
-            "fusiondelta.run_id": run_id,
-            "fusiondelta.tenant": tenant,
-            **{f"fusiondelta.tag.{k}": v for k, v in list((tags or {}).items())[:_MOST]},
+            "db.operation.name": call.operation,
+            "db.collection.name": call.table,
+            "fusiondelta.query_id": call.query_id,
+            "fusiondelta.run_id": call.run_id,
+            "fusiondelta.tenant": call.tenant,
+            **{f"fusiondelta.tag.{k}": v for k, v in list(call.tags.items())[:_MOST]},
         }
     )
-    if sql:
-        found["db.query.text"] = clean(shown(sql), len(sql) + 1)
+    if statement and call.sql:
+        found["db.query.text"] = clean(shown(call.sql), len(call.sql) + 1)
     return found
 
 

@@ -10,12 +10,12 @@ import contextvars
 import threading
 import time
 import weakref
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fusiondelta.account._account import RunAccount
 from fusiondelta.account._artifacts import Artifacts
+from fusiondelta.account._call import Call
 from fusiondelta.account._io import QueryIo
 from fusiondelta.account._manifest import RunManifest
 from fusiondelta.account._recorder import Recorder
@@ -55,21 +55,19 @@ class Entry:
         books: Whose entry it is.
         operation: The span, where there is telemetry.
         run: The run that it is part of.
-        begun: What is known at its beginning, for one that fails before it has a plan.
+        call: What began, for one that fails before it has a plan.
     """
 
-    def __init__(
-        self, books: Books, operation: Operation, run: Run | None, begun: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, books: Books, operation: Operation, run: Run | None, call: Call) -> None:
         self._books = books
         self._operation = operation
         self._run = run
-        self._begun = begun
+        self._call = call
         self._lock = threading.Lock()
         self._open = True
         self._what: weakref.ref[Accountable] | None = None
         if run is not None:
-            run.expect(begun["query_id"], self._now)
+            run.expect(call.query_id, self._now)
 
     @property
     def traceparent(self) -> str | None:
@@ -95,7 +93,7 @@ class Entry:
     def failed(self, error: BaseException) -> None:
         """It failed before there was a plan."""
         if self._close():
-            account = _failed_account(error, **self._begun)
+            account = _failed_account(error, self._call)
             self._books.recorder.submit(lambda: self._record_failed(account, error))
 
     def ended(self, what: Accountable) -> None:
@@ -171,45 +169,14 @@ class Books:
         if self.artifacts is not None:
             self.artifacts.write(f"{run.run_id}.json", run.manifest().to_json())
 
-    def begin(
-        self,
-        kind: str,
-        *,
-        query_id: str,
-        run_id: str,
-        operation: str,
-        sql: str | None = None,
-        tenant: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        attributes: Mapping[str, Any] | None = None,
-    ) -> Entry | None:
+    def begin(self, call: Call) -> Entry | None:
         """The entry of a query or write that begins; None where nobody wants to know of it."""
         run = self.current
         if run is None and self.artifacts is None and not self._telemetry.enabled:
             return None
         self.recorder.start()
-        span = self._telemetry.begin(
-            kind,
-            query_id=query_id,
-            run_id=run_id,
-            operation=operation,
-            sql=sql,
-            tenant=tenant,
-            tags=tags,
-            attributes=attributes,
-            traceparent=None if run is None else run.traceparent,
-        )
-        begun = {
-            "kind": kind,
-            "query_id": query_id,
-            "run_id": run_id,
-            "operation": operation,
-            "sql": sql,
-            "tenant": tenant,
-            "tags": dict(tags or {}),
-            "submitted": time.time_ns(),
-        }
-        return Entry(self, span, run, begun)
+        parent = None if run is None else run.traceparent
+        return Entry(self, self._telemetry.begin(call, traceparent=parent), run, call)
 
     def keep(self, account: RunAccount, what: Accountable, run: Run | None) -> None:
         """Put away what a query or write that ended leaves."""
@@ -234,10 +201,17 @@ class Books:
         self._telemetry.close()
 
 
-def _failed_account(error: BaseException, **begun: Any) -> RunAccount:
+def _failed_account(error: BaseException, call: Call) -> RunAccount:
     now = time.time_ns()
     return RunAccount(
-        **begun,
+        run_id=call.run_id,
+        query_id=call.query_id,
+        kind=call.kind,
+        operation=call.operation,
+        sql=call.sql,
+        tenant=call.tenant,
+        tags=call.tags,
+        submitted=call.at,
         status="failed",
         error=error_facts(error),
         planned=now,

@@ -48,34 +48,31 @@ def _requests(pair: Pair) -> Iterator[Finding]:
     if moved(before, after, floor=REQUESTS_FLOOR, ratio=TRAFFIC_RATIO):
         cold = ": the cache was warm in a and cold in b" if not before else ""
         warm = ": the cache was cold in a and warm in b" if not after else ""
-        yield Finding(
-            kind="cache",
-            subject="logs, checkpoints and footers",
-            before=before,
-            after=after,
-            effect=f"logs, checkpoints and footers took {counted(after, 'request')} instead of "
+        yield pair.grown(
+            "cache",
+            "logs, checkpoints and footers",
+            before,
+            after,
+            f"logs, checkpoints and footers took {counted(after, 'request')} instead of "
             f"{count(before)}{cold or warm}",
-            weight=pair.weight("cache", after - before),
         )
     before, after = (sum(v for k, v in one.items() if k not in _CACHED) for one in (a, b))
     if moved(before, after, floor=REQUESTS_FLOOR, ratio=TRAFFIC_RATIO):
-        yield Finding(
-            kind="requests",
-            subject="data",
-            before=before,
-            after=after,
-            effect=f"data took {counted(after, 'request')} instead of {count(before)}",
-            weight=pair.weight("requests", after - before),
+        yield pair.grown(
+            "requests",
+            "data",
+            before,
+            after,
+            f"data took {counted(after, 'request')} instead of {count(before)}",
         )
     before, after = pair.a["io"]["retries"], pair.b["io"]["retries"]
     if moved(before, after, floor=RETRIES_FLOOR, ratio=TRAFFIC_RATIO):
-        yield Finding(
-            kind="retries",
-            subject="retries",
-            before=before,
-            after=after,
-            effect=f"storage made {counted(after, 'request')} repeat instead of {count(before)}",
-            weight=pair.weight("retries", after - before),
+        yield pair.grown(
+            "retries",
+            "retries",
+            before,
+            after,
+            f"storage made {counted(after, 'request')} repeat instead of {count(before)}",
         )
 
 
@@ -83,26 +80,20 @@ def _traffic(pair: Pair) -> Iterator[Finding]:
     for name, verb in (("bytes_read", "read"), ("bytes_written", "wrote")):
         before, after = pair.a["io"][name], pair.b["io"][name]
         if moved(before, after, floor=BYTES_FLOOR, ratio=TRAFFIC_RATIO):
-            yield Finding(
-                kind=name,
-                subject=name,
-                before=before,
-                after=after,
-                effect=f"b {verb} {size(after)} instead of {size(before)}",
-                weight=pair.weight(name, after - before),
+            yield pair.grown(
+                name, name, before, after, f"b {verb} {size(after)} instead of {size(before)}"
             )
 
 
 def _memory(pair: Pair) -> Iterator[Finding]:
     before, after = pair.a["memory"]["peak_bytes"], pair.b["memory"]["peak_bytes"]
     if moved(before, after, floor=MEMORY_FLOOR, ratio=MEMORY_RATIO):
-        yield Finding(
-            kind="memory",
-            subject="peak_bytes",
-            before=before,
-            after=after,
-            effect=f"b reserved up to {size(after)} of memory instead of {size(before)}",
-            weight=pair.weight("memory", after - before),
+        yield pair.grown(
+            "memory",
+            "peak_bytes",
+            before,
+            after,
+            f"b reserved up to {size(after)} of memory instead of {size(before)}",
         )
 
 
@@ -115,15 +106,13 @@ def _planning(pair: Pair) -> Iterator[Finding]:
         name, old, new = found
         called = _PHASES.get(name, clean(name))
         inner = f", most of it {called} ({duration(old)}, then {duration(new)})"
-    yield Finding(
-        kind="planning",
-        subject="planning",
-        before=before,
-        after=after,
-        effect=f"planning took {duration(after)} instead of {duration(before)}{inner}",
-        weight=pair.weight(
-            "planning", after - before, more=_SHARE_MOST * pair.share(after - before)
-        ),
+    yield pair.grown(
+        "planning",
+        "planning",
+        before,
+        after,
+        f"planning took {duration(after)} instead of {duration(before)}{inner}",
+        more=_SHARE_MOST * pair.share(after - before),
     )
 
 
@@ -135,15 +124,13 @@ def _slowest_phase(pair: Pair) -> Iterator[Finding]:
             continue
         name, before, after = found
         called = _PHASES.get(name, clean(name))
-        yield Finding(
-            kind="phase",
-            subject=name,
-            before=before,
-            after=after,
-            effect=f"{called} took {duration(after)} instead of {duration(before)}",
-            weight=pair.weight(
-                "phase", after - before, more=_SHARE_MOST * pair.share(after - before)
-            ),
+        yield pair.grown(
+            "phase",
+            name,
+            before,
+            after,
+            f"{called} took {duration(after)} instead of {duration(before)}",
+            more=_SHARE_MOST * pair.share(after - before),
         )
 
 

@@ -14,6 +14,9 @@ from fusiondelta.account._wording import clean, shortened, value
 #: Components that plan and execute; other versions hardly matter for speed.
 _ENGINE = ("fusiondelta", "native.datafusion", "native.deltalake")
 
+#: Setting that shows a limit rounded, of which there is a finding of its own.
+_MEMORY_LIMIT = "datafusion.runtime.memory_limit"
+
 #: Most that growth adds to the weight of a table, and what a doubling adds.
 _GROWTH_MOST = 30.0
 _GROWTH_DOUBLED = 10.0
@@ -22,6 +25,7 @@ _GROWTH_DOUBLED = 10.0
 def input_findings(pair: Pair) -> Iterator[Finding]:
     """All of them."""
     yield from _question(pair)
+    yield from _memory_limit(pair)
     yield from _sources(pair)
     yield from _other_snapshots(pair)
     yield from _settings(pair)
@@ -45,17 +49,26 @@ def _question(pair: Pair) -> Iterator[Finding]:
         )
     for name, (old, new) in changed(a.get("parameters", {}), b.get("parameters", {})).items():
         yield _changed(pair, "parameter", f"${name}", old, new, f"parameter ${clean(name)} is")
-    if a.get("memory_limit") != b.get("memory_limit"):
-        limits = [one.get("memory_limit") for one in (a, b)]
-        shown = ["none" if one is None else size(one) for one in limits]
-        yield Finding(
-            kind="memory_limit",
-            subject="memory_limit",
-            before=limits[0],
-            after=limits[1],
-            effect=f"the query's memory limit is {shown[1]} instead of {shown[0]}",
-            weight=pair.weight("memory_limit"),
-        )
+
+
+def _memory_limits(pair: Pair) -> tuple[int | None, int | None]:
+    return pair.a["memory"]["limit_bytes"], pair.b["memory"]["limit_bytes"]
+
+
+def _memory_limit(pair: Pair) -> Iterator[Finding]:
+    limits = _memory_limits(pair)
+    # What failed before it had a plan has none.
+    if limits[0] == limits[1] or not (pair.a["plan"] and pair.b["plan"]):
+        return
+    shown = ["none" if one is None else size(one) for one in limits]
+    yield Finding(
+        kind="memory_limit",
+        subject="memory_limit",
+        before=limits[0],
+        after=limits[1],
+        effect=f"the memory limit is {shown[1]} instead of {shown[0]}",
+        weight=pair.weight("memory_limit"),
+    )
 
 
 def _changed(
@@ -220,7 +233,10 @@ def _settings(pair: Pair) -> Iterator[Finding]:
     if not a or not b or not a["settings"] or not b["settings"]:
         return
     keys = {*a["key_settings"], *b["key_settings"]}
+    limits = _memory_limits(pair)
     for name, (before, after) in changed(a["settings"], b["settings"]).items():
+        if name == _MEMORY_LIMIT and limits[0] != limits[1]:
+            continue
         weigh = "setting" if name in keys and ".explain." not in name else "detail"
         yield _changed(
             pair, "setting", name, before, after, f"setting {clean(name)} is", weigh=weigh

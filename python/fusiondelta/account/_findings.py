@@ -282,6 +282,35 @@ class Pair:
         # What went the other way than the time explains nothing of it.
         return whole * 0.3 if grew * self.shift < 0 else whole
 
+    def grown(
+        self,
+        kind: str,
+        subject: str,
+        before: float,
+        after: float,
+        effect: str,
+        *,
+        more: float = 0.0,
+    ) -> Finding:
+        """A finding of a number that is another now.
+
+        Args:
+            kind: Its kind.
+            subject: What was counted.
+            before: In the first document.
+            after: In the second one.
+            effect: The difference as a clause.
+            more: What its measure adds to the weight.
+        """
+        return Finding(
+            kind=kind,
+            subject=subject,
+            before=before,
+            after=after,
+            effect=effect,
+            weight=self.weight(kind, after - before, more=more),
+        )
+
     def share(self, seconds: float) -> float:
         """Part of the change in time that some seconds make up, from 0 to 1."""
         return min(max(seconds / self.shift, 0.0), 1.0) if self.shift else 0.0

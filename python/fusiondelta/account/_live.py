@@ -9,8 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fusiondelta.account import _trace_context
 from fusiondelta.account._attributes import of_account, of_call
@@ -27,31 +26,13 @@ if TYPE_CHECKING:
 
     from fusiondelta._native import NativeEngine
     from fusiondelta.account._account import RunAccount
+    from fusiondelta.account._call import Call
     from fusiondelta.profiles import TelemetryConfig
 
 _log = logging.getLogger("fusiondelta")
 
 #: Names of spans by kind of operation.
 _NAMES = {"query": "fusiondelta.query", "write": "fusiondelta.write_delta"}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A query or write that began.
-
-    Attributes:
-        kind: ``query`` or ``write``.
-        operation: What it does, as far as that is known.
-        tenant: Who asks.
-        ids: Identifiers of the run and of the query.
-        at: When, nanoseconds since 1970.
-    """
-
-    kind: str
-    operation: str
-    tenant: str | None
-    ids: tuple[str, str]
-    at: int
 
 
 class LiveTelemetry(Telemetry):
@@ -94,19 +75,7 @@ class LiveTelemetry(Telemetry):
         """Whether there is somebody to tell: not after the end, nor in a forked process."""
         return not self._providers.ended and self._pid == os.getpid()
 
-    def begin(
-        self,
-        kind: str,
-        *,
-        query_id: str,
-        run_id: str,
-        operation: str,
-        sql: str | None = None,
-        tenant: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        attributes: Mapping[str, Any] | None = None,
-        traceparent: str | None = None,
-    ) -> Operation:
+    def begin(self, call: Call, *, traceparent: str | None = None) -> Operation:
         """As the base says."""
         if traceparent is not None:
             _trace_context.checked(traceparent)
@@ -114,16 +83,7 @@ class LiveTelemetry(Telemetry):
             return UNSEEN
         began: Operation = UNSEEN
         with self.guarded():
-            call = Call(kind, operation, tenant, (run_id, query_id), time.time_ns())
-            described = of_call(
-                query_id=query_id,
-                run_id=run_id,
-                operation=operation,
-                sql=sql if self.config.statement else None,
-                tenant=tenant,
-                tags=tags,
-                attributes=attributes,
-            )
+            described = of_call(call, statement=self.config.statement)
             began = self._begun(call, described, traceparent)
         return began
 
@@ -204,7 +164,7 @@ class LiveOperation(Operation):
         from opentelemetry.context import attach, detach
 
         token = attach(self._context)
-        working = WORKING_FOR.set(self._call.ids)
+        working = WORKING_FOR.set((self._call.run_id, self._call.query_id))
         try:
             yield
         finally:

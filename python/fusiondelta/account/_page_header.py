@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fusiondelta.account._account import RunAccount
-from fusiondelta.account._advice_run import memory_limit
 from fusiondelta.account._page_charts import AXIS, axis, chart, legend, span
 from fusiondelta.account._page_html import Element, Node, h
 from fusiondelta.account._page_view import PROBLEM_TITLES, SHORT, View, cut, section
@@ -114,7 +113,7 @@ def _write_tiles(write: Mapping[str, Any]) -> list[Element]:
 def _cost_tiles(view: View) -> list[Element]:
     account, tree = view.account, view.account.tree
     whole = sum(account.io.requests.values())
-    limit = memory_limit(account)
+    limit = account.memory_limit
     spilled, spills = tree.total("spilled_bytes"), tree.total("spill_count")
     there = sum(scan.own("bytes_total") or 0.0 for scan in view.scans)
     of_all = f"of {size(there)} there" if there else f"{size(account.io.bytes_written)} written"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fusiondelta.account import _trace_context
 from fusiondelta.account._delta_tracing import init_delta_tracing
@@ -15,6 +14,7 @@ from fusiondelta.errors import ConfigurationError
 if TYPE_CHECKING:
     from fusiondelta._native import NativeEngine
     from fusiondelta.account._account import RunAccount
+    from fusiondelta.account._call import Call
     from fusiondelta.profiles import TelemetryConfig
 
 _NO_CONTEXT: AbstractContextManager[None] = contextlib.nullcontext()
@@ -104,30 +104,11 @@ class Telemetry:
 
         return LiveTelemetry(config, native)
 
-    def begin(
-        self,
-        kind: str,
-        *,
-        query_id: str,
-        run_id: str,
-        operation: str,
-        sql: str | None = None,
-        tenant: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        attributes: Mapping[str, Any] | None = None,
-        traceparent: str | None = None,
-    ) -> Operation:
+    def begin(self, call: Call, *, traceparent: str | None = None) -> Operation:
         """Begin a query or write, as a child of the span that is current where this is called.
 
         Args:
-            kind: ``query`` or ``write``.
-            query_id: Identifier of the query or write.
-            run_id: Identifier of the run.
-            operation: ``SELECT``, ``append``…; the account's counts in the end.
-            sql: Text of the query.
-            tenant: Who asks.
-            tags: Free text by name.
-            attributes: Further attributes of the span.
+            call: What begins.
             traceparent: W3C trace context of the parent; the current span where None.
 
         Raises:

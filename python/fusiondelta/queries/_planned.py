@@ -267,6 +267,7 @@ class Planned:
         course: Mapping[str, Any] = {} if self.native is None else self.native.course()
         operators, scans = ([], {}) if self.native is None else self.native.operators()
         requests, dropped = requests_of(self._io, scans)
+        peak, limit = (0, asked.memory_limit) if self.native is None else self.native.memory
         return RunAccount(
             run_id=asked.run_id,
             query_id=asked.query_id,
@@ -294,7 +295,8 @@ class Planned:
             io=self.io(),
             requests=requests,
             requests_dropped=dropped,
-            peak_memory=0 if self.native is None else self.native.peak_memory,
+            peak_memory=peak,
+            memory_limit=limit,
             execution="fallback" if self.native is None else "native",
             fallback_reason=self._fallback_reason,
             settings={} if self.native is None else dict(self.native.settings()),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
-from fusiondelta.account import Books, Entry
+from fusiondelta.account import Books, Call, Entry
 from fusiondelta.account._versions import check_versions
 from fusiondelta.errors import FusionDeltaError, QueryError, QueryTimeoutError
 from fusiondelta.profiles import MaterializeLimits
@@ -97,6 +97,21 @@ class _Begun:
         except BaseException as error:
             self.entry.failed(error)
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Crossed:
+    """Which way a plan goes.
+
+    Attributes:
+        native: It inside the extension; None where it has to stay outside.
+        reason: Why it has to.
+        encoded: It as it crossed.
+    """
+
+    native: NativeQuery | None = None
+    reason: str = ""
+    encoded: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +224,15 @@ class QueryRunner:
             tags, tenant = {**run.tags, **tags}, tenant or run.tenant
         begun = _Begun(spec.replace(tenant=tenant), run_id or new_id(), new_id(), tags, steps)
         begun.entry = self.books.begin(
-            "query",
-            query_id=begun.query_id,
-            run_id=begun.run_id,
-            operation="SELECT",
-            sql=spec.sql or None,
-            tenant=tenant,
-            tags=tags,
+            Call(
+                kind="query",
+                query_id=begun.query_id,
+                run_id=begun.run_id,
+                operation="SELECT",
+                sql=spec.sql or None,
+                tenant=tenant,
+                tags=tags,
+            )
         )
         return begun
 
@@ -335,14 +352,13 @@ class QueryRunner:
         ids = (begun.run_id, begun.query_id)
         limit = spec.memory_limit
         memory = None if limit is None else parse_bytes("memory_limit", limit)
-        native, reason, encoded = None, "the statement is not a query", b""
+        crossed = _Crossed(reason="the statement is not a query")
         if crosses:
             with begun.steps.step("cross"):
-                native, reason, encoded = self._cross(
-                    lease, frame, spec, memory, io, clock, typed, ids
-                )
+                crossed = self._cross(lease, frame, spec, memory, io, clock, typed, ids)
+        native = crossed.native
         if native is None and spec.digest:
-            raise QueryError(f"digest=True needs a native plan, and {reason}")
+            raise QueryError(f"digest=True needs a native plan, and {crossed.reason}")
         asked = Asked(
             run_id=begun.run_id,
             query_id=begun.query_id,
@@ -364,8 +380,8 @@ class QueryRunner:
             io=io,
             native=native,
             frame=None if native is not None else frame,
-            fallback_reason=None if native is not None else reason,
-            encoded=encoded if spec.capture_plan else b"",
+            fallback_reason=None if native is not None else crossed.reason,
+            encoded=crossed.encoded if spec.capture_plan else b"",
             translate=typed,
             check=self.native.check,
             entry=begun.entry,
@@ -395,8 +411,8 @@ class QueryRunner:
         clock: _Clock,
         typed: Callable[[BaseException], FusionDeltaError],
         ids: tuple[str, str],
-    ) -> tuple[NativeQuery | None, str, bytes]:
-        """The plan inside the extension, or why it has to stay outside; and as it crossed."""
+    ) -> _Crossed:
+        """The plan inside the extension, or why it has to stay outside."""
         try:
             optimized = frame.optimized_logical_plan()
         except Exception as error:
@@ -404,14 +420,15 @@ class QueryRunner:
         shown = optimized.display_indent_schema()
         catalog = CATALOG.search(shown)
         if catalog is not None:
-            return None, f"{catalog[0]} describes the context that planned the query", b""
+            return _Crossed(reason=f"{catalog[0]} describes the context that planned the query")
         try:
             encoded = optimized.to_bytes(lease.ctx)
         except Exception as error:
             interrupt = interrupt_in(error)
             if interrupt is not None:
                 raise interrupt from error
-            return None, checked(frame, typed, f"the plan cannot be encoded: {error}"), b""
+            reason = f"the plan cannot be encoded: {error}"
+            return _Crossed(reason=checked(frame, typed, reason))
         try:
             native = self.native.plan(
                 lease.ctx,
@@ -429,11 +446,12 @@ class QueryRunner:
             if error.kind not in MAY_FALL_BACK:
                 raise
             reason = f"the plan was refused natively: {error.message}"
-            return None, checked(frame, typed, reason), b""
+            return _Crossed(reason=checked(frame, typed, reason))
         difference = changed(shown, native.arrived_columns())
         if difference is not None:
-            return None, checked(frame, typed, f"the plan changed on the way: {difference}"), b""
-        return native, "", encoded
+            reason = f"the plan changed on the way: {difference}"
+            return _Crossed(reason=checked(frame, typed, reason))
+        return _Crossed(native, encoded=encoded)
 
     def _session_settings(self, lease: Lease) -> dict[str, str]:
         if not lease.lent:

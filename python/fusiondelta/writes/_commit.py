@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
-from fusiondelta.account import Books, QueryIo
+from fusiondelta.account import Books, Call, QueryIo
 from fusiondelta.account._versions import check_versions, component_versions
 from fusiondelta.errors import (
     CommitConflict,
@@ -125,13 +125,15 @@ class Committer:
             modes=_modes(change),
         )
         entry = self.books.begin(
-            "write",
-            query_id=record.query_id,
-            run_id=record.run_id,
-            operation=record.operation,
-            tenant=record.tenant,
-            tags=record.tags,
-            attributes={"db.collection.name": location},
+            Call(
+                kind="write",
+                query_id=record.query_id,
+                run_id=record.run_id,
+                operation=record.operation,
+                tenant=record.tenant,
+                tags=record.tags,
+                table=location,
+            )
         )
         if entry is not None:
             entry.planned(record)

@@ -69,7 +69,7 @@ class WriteRecord:
     _error: Mapping[str, str] | None = None
     _phases: list[Phase] = field(default_factory=list)
     _measured: tuple[NativeBatch, list[Operator], Mapping[int, str]] | None = None
-    _peak_memory: int = 0
+    _memory: tuple[int, int | None] = (0, None)
     __weakref__: Any = field(init=False, repr=False, compare=False)
 
     @contextmanager
@@ -85,7 +85,7 @@ class WriteRecord:
     def succeeded(self, found: Mapping[str, Any]) -> None:
         """Note what the extension says of it."""
         self._ended, self._status = time.time_ns(), "finished"
-        self._measured, self._peak_memory = found["measured"], found["peak_memory"]
+        self._measured, self._memory = found["measured"], found["memory"]
         self.rows = found["rows"]
 
     def failed(self, error: BaseException) -> None:
@@ -104,6 +104,7 @@ class WriteRecord:
         """All that is known of it."""
         _, operators, scans = self._measured or (None, [], {})
         requests, dropped = requests_of(self.io, scans)
+        peak, limit = self._memory
         return RunAccount(
             run_id=self.run_id,
             query_id=self.query_id,
@@ -125,7 +126,8 @@ class WriteRecord:
             io=QueryIo.of(self.io),
             requests=requests,
             requests_dropped=dropped,
-            peak_memory=self._peak_memory,
+            peak_memory=peak,
+            memory_limit=limit,
             settings=self.settings,
             versions=component_versions(),
             machine=machine_facts(),

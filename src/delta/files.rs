@@ -1,8 +1,9 @@
-//! What a scan of files behind a wire needs, and delta-rs' scan leaves out.
+//! How the files of a scan are read, which delta-rs' scan leaves open.
 //!
 //! Each footer in one request, and a small file with it (`tails`): without being told how much of a
-//! file's end to read at first, the reader asks for the footer's length, then for the footer. And several files at once: a part of a scan waits
-//! for one answer at a time, so that parts for the cores alone would leave them idle.
+//! file's end to read at first, the reader asks for the footer's length, then for the footer. Behind a
+//! wire also several files at once: a part of a scan waits for one answer at a time, so that parts for
+//! the cores alone would leave them idle.
 
 use std::sync::Arc;
 
@@ -19,17 +20,19 @@ use crate::sources::parquet::change_sources;
 const FILES_AT_ONCE: usize = 8;
 const SMALL_FILES_AT_ONCE: usize = 32;
 const SMALL_FILE: u64 = 1024 * 1024;
+/// Most bytes of a file's end on a local disk, where another read costs little and a longer one
+/// more.
+const LOCAL_TAIL: usize = 64 * 1024;
 
-/// The scan, reading files of an object store as they are best read.
-pub fn over_the_wire(
+/// The scan, reading files as they are best read.
+pub fn read_well(
     scan: Arc<dyn ExecutionPlan>,
     session: &dyn Session,
+    is_local: bool,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let hint = session
-        .config_options()
-        .execution
-        .parquet
-        .metadata_size_hint;
+    let longest = if is_local { LOCAL_TAIL } else { usize::MAX };
+    let parquet = &session.config_options().execution.parquet;
+    let hint = parquet.metadata_size_hint.map(|hint| hint.min(longest));
     let cores = session.config().target_partitions();
     change_sources(scan, |config, source| {
         let mut source = source.clone();
@@ -44,7 +47,7 @@ pub fn over_the_wire(
                 .with_parquet_file_reader_factory(Arc::new(readers));
         }
         let mut builder = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source));
-        if let Some(groups) = spread(config, cores) {
+        if !is_local && let Some(groups) = spread(config, cores) {
             // Said outright, or the optimizer would gather them again.
             builder = builder
                 .with_output_partitioning(Some(Partitioning::UnknownPartitioning(groups.len())))
