@@ -148,6 +148,17 @@ impl End {
     }
 
     async fn load(&self) -> Result<Tail> {
+        self.read().await.map_err(|error| match error {
+            // Of a store, which names the file.
+            ParquetError::External(_) => error,
+            error => ParquetError::General(format!(
+                "the footer of {} cannot be read: {error}",
+                self.meta.location
+            )),
+        })
+    }
+
+    async fn read(&self) -> Result<Tail> {
         let outside = |error| ParquetError::External(Box::new(error));
         let location = &self.meta.location;
         let size = self.meta.size;

@@ -219,3 +219,13 @@ def test_a_large_upload_goes_in_parts(engine, store):
         "SELECT count(*) AS n, count(DISTINCT text) AS d FROM t", sources={"t": store.uri("large")}
     )
     assert counted.to_pylist() == [{"n": rows, "d": rows}]
+
+
+def test_a_damaged_file_is_named(engine, store):
+    uri = store.uri("damaged")
+    engine.write_delta(uri, ORDERS)
+    (path,) = (one for one in store.raw_list("damaged/") if one.endswith(".parquet"))
+    size = len(store.raw_get(path))
+    store.raw_put(path, b"x" * size)
+    with pytest.raises(fusiondelta.FusionDeltaError, match=path.rpartition("/")[2]):
+        engine.query("SELECT * FROM t", sources={"t": uri}).to_table()
