@@ -180,6 +180,19 @@ def test_a_query_within_a_write_is_told_of_by_the_write(engine, table, tmp_path)
     assert of_write.all[-1].bytes_written > 0
 
 
+def test_a_vacuum_tells_how_far_it_is(engine, table):
+    engine.optimize(table)
+    policy = fusiondelta.RetentionPolicy(min_retention=0)
+    told = Told()
+    with fusiondelta.FusionDeltaEngine(retention=policy) as own:
+        brief = {"delta.deletedFileRetentionDuration": "interval 0 seconds"}
+        own.set_properties(table, brief, allow_metadata_change=True)
+        done = own.vacuum(table, dry_run=False, progress=told)
+    assert len(done.operation_metrics["files"]) == 4
+    assert told.all[-1].done
+    assert told.all[-1].requests >= 4, "of each file that was removed"
+
+
 def test_a_block_shows_bars_of_queries_and_writes(engine, table, tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "_SHORTEST", 0)
     file = io.StringIO()

@@ -28,6 +28,7 @@ from fusiondelta.writes._look import (
     TableCapabilities,
     schema_plan,
 )
+from fusiondelta.writes._progress import WriteProgress
 from fusiondelta.writes._result import WriteResult
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class TableUpkeep:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         metadata: Mapping[str, str] | None = None,
+        progress: Callable[[WriteProgress], None] | None = None,
     ) -> WriteResult:
         """Remove files from storage that no version within the retention needs.
 
@@ -158,6 +160,7 @@ class TableUpkeep:
             retry: As of `TableOperations`; the rest too.
             timeout: See there.
             metadata: See there.
+            progress: See there.
 
         Raises:
             ConfigurationError: The policy forbids it, or `retention` is shorter than the policy's
@@ -186,7 +189,13 @@ class TableUpkeep:
             full=full,
             dry_run=dry_run,
         )
-        options = CommitOptions(retry=retry, timeout=timeout, metadata=metadata, run_id=new_id())
+        options = CommitOptions(
+            retry=retry,
+            timeout=timeout,
+            metadata=metadata,
+            progress=progress,
+            run_id=new_id(),
+        )
         native, location = self._committer.native, table.snapshot.uri
         # The log names files that an earlier vacuum removed as long as it keeps their tombstones.
         there = dict(native.objects(location, native.new_io()).list("", _ALL))
