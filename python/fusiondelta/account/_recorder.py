@@ -29,7 +29,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        # Garbage collection may close an engine in the middle of anything, in the same thread.
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closed = False
         #: Queries that are being planned, and flushes and the end, which wait for no query.
