@@ -23,6 +23,8 @@ const SMALL_FILE: u64 = 1024 * 1024;
 /// Most bytes of a file's end on a local disk, where another read costs little and a longer one
 /// more.
 const LOCAL_TAIL: usize = 64 * 1024;
+/// Least bytes of it: the length of the footer, and the magic number.
+const SHORTEST_TAIL: usize = 8;
 
 /// The scan, reading files as they are best read.
 pub fn read_well(
@@ -32,7 +34,9 @@ pub fn read_well(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let longest = if is_local { LOCAL_TAIL } else { usize::MAX };
     let parquet = &session.config_options().execution.parquet;
-    let hint = parquet.metadata_size_hint.map(|hint| hint.min(longest));
+    let hint = parquet
+        .metadata_size_hint
+        .map(|hint| hint.min(longest).max(SHORTEST_TAIL));
     let cores = session.config().target_partitions();
     change_sources(scan, |config, source| {
         let mut source = source.clone();

@@ -6,7 +6,7 @@
 //! fetch its footer once.
 //!
 //! The page index lies before the footer. DataFusion reads it for each query that can use it; here it
-//! is kept with the footer, from the file's end where it lies in there, else from its first reading.
+//! is kept with the footer when it was read once, as long as there is room for indexes.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -138,6 +138,27 @@ impl End {
             .is_some_and(|entry| entry.is_valid_for(&self.meta))
     }
 
+    /// Keep the page index for later queries, unless indexes would take the place of footers: half of
+    /// the cache is theirs, were all its entries like this one.
+    fn keep_index(&self, known: &ParquetMetaData, range: Range<u64>, bytes: &Bytes) {
+        let entry = self.cache.get(&self.meta.location);
+        let entry = entry.filter(|entry| entry.is_valid_for(&self.meta));
+        let is_there = entry.is_some_and(|entry| {
+            let found = entry.file_metadata.as_any();
+            let found = found.downcast_ref::<CachedParquetMetaData>();
+            found.is_some_and(|found| has_index(found.parquet_metadata()))
+        });
+        if is_there {
+            return;
+        }
+        if let Some(found) = with_index(known, self.meta.size, range, bytes) {
+            let all = found.memory_size().saturating_mul(self.cache.len().max(1));
+            if all <= self.cache.cache_limit() / 2 {
+                self.keep(&Arc::new(found));
+            }
+        }
+    }
+
     /// Keep the metadata for later queries.
     fn keep(&self, metadata: &Arc<ParquetMetaData>) {
         let kept = CachedParquetMetaData::new(Arc::clone(metadata));
@@ -158,25 +179,35 @@ impl End {
         })
     }
 
+    /// A part of the file, all of it: of a file that was cut off, stores give what there is.
+    async fn fetch(&self, range: Range<u64>) -> Result<Bytes> {
+        let asked = range.end - range.start;
+        let bytes = self.store.get_range(&self.meta.location, range).await;
+        let bytes = bytes.map_err(|error| ParquetError::External(Box::new(error)))?;
+        if bytes.len() as u64 != asked {
+            return Err(ParquetError::EOF(format!(
+                "the file has fewer than the {} bytes it had when it was written",
+                self.meta.size
+            )));
+        }
+        Ok(bytes)
+    }
+
     async fn read(&self) -> Result<Tail> {
-        let outside = |error| ParquetError::External(Box::new(error));
-        let location = &self.meta.location;
         let size = self.meta.size;
         let start = size.saturating_sub(self.hint);
-        let bytes = self
-            .store
-            .get_range(location, start..size)
-            .await
-            .map_err(outside)?;
+        let bytes = self.fetch(start..size).await?;
         let mut decoder = ParquetMetaDataPushDecoder::try_new(size)?
             .with_page_index_policy(PageIndexPolicy::Skip);
         decoder.push_range(start..size, bytes.clone())?;
         let metadata = loop {
             match decoder.try_decode()? {
-                DecodeResult::Data(metadata) => break metadata,
+                DecodeResult::Data(metadata) => break Arc::new(metadata),
                 DecodeResult::NeedsData(ranges) => {
-                    let more = self.store.get_ranges(location, &ranges).await;
-                    decoder.push_ranges(ranges, more.map_err(outside)?)?;
+                    for range in ranges {
+                        let more = self.fetch(range.clone()).await?;
+                        decoder.push_range(range, more)?;
+                    }
                 }
                 DecodeResult::Finished => {
                     let gone = "the decoder of the footer ended without metadata";
@@ -184,10 +215,6 @@ impl End {
                 }
             }
         };
-        let indexed = index_range(&metadata)
-            .filter(|range| range.start >= start)
-            .and_then(|_| with_index(&metadata, size, start..size, &bytes));
-        let metadata = Arc::new(indexed.unwrap_or(metadata));
         self.keep(&metadata);
         Ok(Tail {
             start,
@@ -228,13 +255,16 @@ fn with_index(
     range: Range<u64>,
     bytes: &Bytes,
 ) -> Option<ParquetMetaData> {
+    if bytes.len() as u64 != range.end - range.start {
+        return None;
+    }
     let decoder = ParquetMetaDataPushDecoder::try_new_with_metadata(size, metadata.clone());
     let mut decoder = decoder
         .ok()?
         .with_page_index_policy(PageIndexPolicy::Optional);
     decoder.push_range(range, bytes.clone()).ok()?;
     match decoder.try_decode().ok()? {
-        DecodeResult::Data(found) => Some(found),
+        DecodeResult::Data(found) => Some(found).filter(has_index),
         _ => None,
     }
 }
@@ -267,16 +297,16 @@ impl TailReader {
     }
 
     async fn read(&mut self, range: Range<u64>) -> Result<Bytes> {
-        if let Some(bytes) = self.tail.get().and_then(|tail| tail.slice(&range)) {
-            self.scanned.add(bytes.len());
-            return Ok(bytes);
-        }
-        let bytes = self.inner.get_bytes(range.clone()).await?;
+        let bytes = match self.tail.get().and_then(|tail| tail.slice(&range)) {
+            Some(bytes) => {
+                self.scanned.add(bytes.len());
+                bytes
+            }
+            None => self.inner.get_bytes(range.clone()).await?,
+        };
         let metadata = self.metadata.as_ref();
-        if let Some(known) = metadata.filter(|known| index_range(known).as_ref() == Some(&range))
-            && let Some(found) = with_index(known, self.end.meta.size, range, &bytes)
-        {
-            self.end.keep(&Arc::new(found));
+        if let Some(known) = metadata.filter(|known| index_range(known).as_ref() == Some(&range)) {
+            self.end.keep_index(known, range, &bytes);
         }
         Ok(bytes)
     }

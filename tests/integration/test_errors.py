@@ -245,6 +245,17 @@ def test_a_damaged_data_file(table):
             read()
 
 
+@pytest.mark.parametrize("bytes_lost", [1, 8, 300])
+def test_a_data_file_that_was_cut_off(table, bytes_lost):
+    cut = sorted(Path(table).glob("*.parquet"))[0]
+    cut.write_bytes(cut.read_bytes()[:-bytes_lost])
+    with FusionDeltaEngine() as engine:
+        read = lambda: engine.query("SELECT * FROM t", sources={"t": table}).to_table()  # noqa: E731
+        with pytest.raises(FusionDeltaError, match=cut.name) as caught:
+            read()
+        assert caught.value.kind != fusiondelta.ErrorKind.INTERNAL
+
+
 # writes
 
 

@@ -7,7 +7,7 @@ import os
 import pyarrow as pa
 import pytest
 
-from fusiondelta import WriterProperties
+from fusiondelta import CacheProfile, EngineProfile, FusionDeltaEngine, WriterProperties
 
 pytestmark = pytest.mark.integration
 
@@ -65,3 +65,44 @@ def test_a_small_file_is_read_in_one_request(engine, uri):
         assert sorted(row["id"] for row in result.to_pylist()) == [2, 3]
         purposes = {name: n for name, n in result.io.by_purpose.items() if n and name != "log"}
         assert purposes == expected
+
+
+def test_a_footer_longer_than_the_end_that_is_read_first_takes_two_requests(engine, uri):
+    engine.write_delta(uri, pa.table({f"column {n:04}": [n] for n in range(1_000)}))
+    sql = 'SELECT "column 0001" FROM t'
+    purposes = []
+    for _ in range(2):
+        result = engine.query(sql, sources={"t": uri})
+        assert result.to_pylist() == [{"column 0001": 1}]
+        purposes.append(result.io.by_purpose)
+    assert [one["footer"] for one in purposes] == [2, 0]
+    assert [one["data"] for one in purposes] == [1, 1]
+
+
+@pytest.mark.parametrize("hint", [0, 1, 8, 10**9])
+def test_any_length_of_the_end_that_is_read_first_will_do(uri, hint):
+    options = {"datafusion.execution.parquet.metadata_size_hint": str(hint)}
+    with FusionDeltaEngine(EngineProfile(options=options)) as engine:
+        write(engine, uri)
+        (first, pruned, _), (second, still, _) = read(engine, uri), read(engine, uri)
+    assert first["footer"] in (1, 2)
+    assert "footer" not in second
+    assert pruned == still > 0
+
+
+def test_page_indexes_do_not_take_the_place_of_footers(uri):
+    """There is room for the footers of all files, and not for their page indexes."""
+    files = 8
+    with FusionDeltaEngine() as engine:
+        for _ in range(files):
+            write(engine, uri, data_page_bytes=256)
+    with FusionDeltaEngine(EngineProfile(cache=CacheProfile(metadata=2 * 2**20))) as engine:
+        purposes = []
+        for _ in range(3):
+            result = engine.query("SELECT id FROM t WHERE id = 70000", sources={"t": uri})
+            assert result.to_pylist() == [{"id": 70_000}] * files
+            purposes.append(result.io.by_purpose)
+        assert [one["footer"] for one in purposes] == [files, 0, 0]
+        evictions = engine.debug.caches()["metadata_cache"]["evictions"]
+    assert evictions == 0
+    assert purposes[1]["data"] == purposes[2]["data"]

@@ -54,7 +54,7 @@ def read(sources):
 
     def run(sql, partitions=4, **options):
         # Little of a file comes with its footer, so that what is read of it shows.
-        given = {HINT: 1024, **options.pop("options", {})}
+        given = {HINT: 8 * 1024, **options.pop("options", {})}
         settings = {key: str(value).lower() for key, value in given.items()}
         profile = fusiondelta.EngineProfile(target_partitions=partitions, options=settings)
         with fusiondelta.FusionDeltaEngine(profile) as engine:

@@ -213,6 +213,15 @@ class TestQuestion:
         found = only(limited)
         assert found.effect == "the memory limit is 64.0 MiB instead of 2.00 GiB"
 
+    def test_memory_limit_without_a_plan(self):
+        before = changed(QUERY, {"plan": None})
+        found = diff({"memory.limit_bytes": None}, before).findings
+        assert [one.effect for one in found] == ["the memory limit is none instead of 2.00 GiB"]
+
+    def test_memory_limit_of_what_failed_before_it_ran(self):
+        failed = {"status": "failed", "operators": [], "plan": None, "memory.limit_bytes": None}
+        assert "memory_limit" not in [one.kind for one in diff(failed).findings]
+
 
 class TestSources:
     def test_snapshot_moved_and_grew(self):

@@ -55,10 +55,16 @@ def _memory_limits(pair: Pair) -> tuple[int | None, int | None]:
     return pair.a["memory"]["limit_bytes"], pair.b["memory"]["limit_bytes"]
 
 
+def _ran(document: Mapping[str, Any]) -> bool:
+    return bool(document["status"] != "failed" or document["operators"]) and (
+        (document["plan"] or {}).get("execution") != "fallback"
+    )
+
+
 def _memory_limit(pair: Pair) -> Iterator[Finding]:
     limits = _memory_limits(pair)
-    # What failed before it had a plan has none.
-    if limits[0] == limits[1] or not (pair.a["plan"] and pair.b["plan"]):
+    # It is not known of what failed before it ran, and of what was executed the fallback way.
+    if limits[0] == limits[1] or not all(map(_ran, (pair.a, pair.b))):
         return
     shown = ["none" if one is None else size(one) for one in limits]
     yield Finding(

@@ -29,20 +29,19 @@ class Recorder:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
-        # Garbage collection may close an engine in the middle of anything, in the same thread.
-        self._lock = threading.RLock()
+        # Garbage collection, or a handler of a signal, may close an engine in the middle of
+        # anything, in the same thread: what waits and what tells share one lock that it may have.
+        self._changed = threading.Condition(threading.RLock())
         self._thread: threading.Thread | None = None
         self._closed = False
         #: Queries that are being planned, and flushes and the end, which wait for no query.
         self._planning = 0
         self._waited_for = 0
-        self._quiet = threading.Event()
-        self._quiet.set()
         self.dropped = 0
 
     def start(self) -> None:
         """Begin, unless it has begun or was closed."""
-        with self._lock:
+        with self._changed:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="fusiondelta-books", daemon=True)
                 thread.start()
@@ -71,13 +70,13 @@ class Recorder:
             self._count(planning=-1)
 
     def _count(self, *, planning: int = 0, waited_for: int = 0) -> None:
-        with self._lock:
+        with self._changed:
             self._planning += planning
             self._waited_for += waited_for
-            if self._planning and not self._waited_for:
-                self._quiet.clear()
-            else:
-                self._quiet.set()
+            self._changed.notify_all()
+
+    def _is_quiet(self) -> bool:
+        return not self._planning or self._waited_for > 0
 
     def flush(self, timeout: float = 10) -> bool:
         """Wait until all that was submitted is done.
@@ -105,18 +104,21 @@ class Recorder:
         Args:
             timeout: Seconds to wait for it.
         """
-        with self._lock:
+        with self._changed:
             thread, self._closed = self._thread, True
         self._count(waited_for=1)
         if thread is not None:
             self._queue.put(None)
-            thread.join(timeout)
+            if thread is not threading.current_thread():
+                thread.join(timeout)
             atexit.unregister(self.close)
 
     def _run(self) -> None:
         while (piece := self._queue.get()) is not None:
             submitted, work = piece
-            self._quiet.wait(max(submitted + STANDS_BACK - time.monotonic(), 0))
+            with self._changed:
+                left = submitted + STANDS_BACK - time.monotonic()
+                self._changed.wait_for(self._is_quiet, max(left, 0))
             try:
                 work()
             except Exception:

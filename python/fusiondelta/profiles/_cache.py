@@ -24,7 +24,7 @@ class CacheProfile(Value):
         snapshots: Bytes of Delta snapshots. A version never changes, so these are never stale.
         listings: Bytes of file listings of folders; 0 lists anew for each query.
         listings_ttl: How long a listing stays good; None for as long as it fits. Not zero.
-        metadata: Bytes of Parquet footers; 0 reads them anew for each query.
+        metadata: Bytes of Parquet footers and page indexes; 0 reads them anew for each query.
         statistics: Bytes of statistics per file; 0 keeps none.
         max_staleness: How long the newest version found of a Delta table is taken for the newest;
             0 looks each time.
