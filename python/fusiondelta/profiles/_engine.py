@@ -80,7 +80,7 @@ class NativeConfig:
         max_spill: Bytes of spilled data; 0 for no spilling.
         slots: Queries at once.
         queue_timeout: Seconds a query waits for a slot.
-        metadata_cache: Bytes of Parquet footers.
+        metadata_cache: Bytes of Parquet footers and page indexes.
         list_files_cache: Bytes of listings.
         list_files_ttl: Seconds a listing stays good; None without end.
         file_statistics_cache: Bytes of statistics.
