@@ -89,7 +89,7 @@ class Debug:
 
     def slow_queries(self) -> tuple[SlowQuery, ...]:
         """Slow queries that were kept, oldest first; see `TelemetryConfig`."""
-        self._books.recorder.flush()
+        self._books.flush()
         artifacts = self._books.artifacts
         folders = () if artifacts is None else artifacts.slow()
         return tuple(SlowQuery(folder.name, folder) for folder in folders)

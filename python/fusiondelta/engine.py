@@ -513,7 +513,7 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
         Returns:
             Whether it is.
         """
-        return self._books.recorder.flush(timeout)
+        return self._books.flush(timeout)
 
     def close(self) -> None:
         """Cancel what runs and refuse what comes. May be called any number of times."""

@@ -29,6 +29,7 @@ from fusiondelta import (
     StorageProfile,
     TelemetryConfig,
 )
+from fusiondelta.queries._planned import Planned
 
 pytestmark = pytest.mark.integration
 
@@ -153,6 +154,18 @@ class TestArtifacts:
         del reader
         kept.close()
         found = json.loads((folder / f"{run_id}.json").read_text())
+        assert (found["status"], found["result"]["rows"]) == ("finished", 5)
+
+    def test_a_stream_that_others_read_leaves_one_before_its_end_is_told(
+        self, kept, folder, monkeypatch
+    ):
+        """Who tells of it is a thread that may wait for the interpreter yet."""
+        monkeypatch.setattr(Planned, "_settle", lambda planned: None)
+        result = kept.query("SELECT * FROM range(5)")
+        reader = pa.RecordBatchReader.from_stream(result)
+        assert reader.read_all().num_rows == 5
+        kept.close()
+        found = json.loads((folder / f"{result.run_id}.json").read_text())
         assert (found["status"], found["result"]["rows"]) == ("finished", 5)
 
     def test_a_process_that_ends_without_closing_leaves_them(self, folder):

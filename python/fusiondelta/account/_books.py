@@ -32,8 +32,17 @@ if TYPE_CHECKING:
     from fusiondelta._native import NativeEngine
 
 
+#: Entries at which those that are done are let go, at least.
+_MOST_ENTRIES = 256
+
+
 class Accountable(Protocol):
     """A query or write that can be asked what became of it."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, and nobody may have said so yet."""
+        ...
 
     def account(self) -> RunAccount:
         """All that is known of it."""
@@ -74,6 +83,11 @@ class Entry:
         """W3C trace context of the span, None where there is none."""
         return self._operation.traceparent
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self._open
+
     def planned(self, what: Accountable) -> None:
         """There is something that can be asked now."""
         self._what = weakref.ref(what)
@@ -100,6 +114,12 @@ class Entry:
         """It ended, well or not."""
         if self._close():
             self._books.recorder.submit(lambda: self._record(what))
+
+    def settle(self) -> None:
+        """End it if it is over: who is to say so may wait for the interpreter yet."""
+        what = None if self._what is None else self._what()
+        if self._open and what is not None and what.is_over:
+            self.ended(what)
 
     def abandoned(self) -> None:
         """It was let go before it ran."""
@@ -138,6 +158,10 @@ class Books:
         self.recorder = Recorder()
         self.artifacts = artifacts
         self._telemetry = Telemetry.of(config, native)
+        self._lock = threading.Lock()
+        self._most = _MOST_ENTRIES
+        #: Without callbacks: what Python runs when an object goes swallows a Ctrl-C.
+        self._entries: list[weakref.ref[Entry]] = []
         self._slow: SlowQueries | None = None
         if config is not None and config.enabled and artifacts is not None:
             self._slow = SlowQueries(config, artifacts)
@@ -164,7 +188,7 @@ class Books:
     def leave(self, run: Run, token: contextvars.Token[Run | None]) -> None:
         """End a run: its manifest is written where there is a folder."""
         self._run.reset(token)
-        self.recorder.flush()
+        self.flush()
         run.close()
         if self.artifacts is not None:
             self.artifacts.write(f"{run.run_id}.json", run.manifest().to_json())
@@ -176,7 +200,27 @@ class Books:
             return None
         self.recorder.start()
         parent = None if run is None else run.traceparent
-        return Entry(self, self._telemetry.begin(call, traceparent=parent), run, call)
+        entry = Entry(self, self._telemetry.begin(call, traceparent=parent), run, call)
+        with self._lock:
+            if len(self._entries) >= self._most:
+                self._entries = [ref for ref in self._entries if _is_open(ref)]
+                self._most = max(_MOST_ENTRIES, 2 * len(self._entries))
+            self._entries.append(weakref.ref(entry))
+        return entry
+
+    def flush(self, timeout: float = 10) -> bool:
+        """Wait until the books say all that has ended; whether they do.
+
+        Args:
+            timeout: Seconds.
+        """
+        self._settle()
+        return self.recorder.flush(timeout)
+
+    def _settle(self) -> None:
+        for ref in list(self._entries):
+            if (entry := ref()) is not None:
+                entry.settle()
 
     def keep(self, account: RunAccount, what: Accountable, run: Run | None) -> None:
         """Put away what a query or write that ended leaves."""
@@ -197,8 +241,14 @@ class Books:
 
     def close(self) -> None:
         """Finish what was begun, and flush what is exported."""
+        self._settle()
         self.recorder.close()
         self._telemetry.close()
+
+
+def _is_open(ref: weakref.ref[Entry]) -> bool:
+    entry = ref()
+    return entry is not None and entry.is_open
 
 
 def _failed_account(error: BaseException, call: Call) -> RunAccount:

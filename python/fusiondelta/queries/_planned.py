@@ -170,6 +170,11 @@ class Planned:
     # how it goes
 
     @property
+    def is_over(self) -> bool:
+        """Whether its stream has ended, whoever read it."""
+        return self.native is not None and bool(self.native.course()["ended"])
+
+    @property
     def status(self) -> str:
         """Planned, running, finished, failed or cancelled."""
         self._look()
@@ -187,7 +192,7 @@ class Planned:
         Raises:
             BaseException: What a progress callback raised, where the query itself went well.
         """
-        is_over = self.native is None or not self._is_read or bool(self.native.course()["ended"])
+        is_over = self.native is None or not self._is_read or self.is_over
         if error is None and not is_over:
             # One partition of several.
             return
