@@ -239,10 +239,8 @@ def test_a_missing_data_file(table):
 def test_a_damaged_data_file(table):
     damaged = sorted(Path(table).glob("*.parquet"))[0]
     damaged.write_bytes(b"nonsense" * 200)
-    with FusionDeltaEngine() as engine:
-        read = lambda: engine.query("SELECT * FROM t", sources={"t": table}).to_table()  # noqa: E731
-        with pytest.raises(FusionDeltaError, match=damaged.name):
-            read()
+    with FusionDeltaEngine() as engine, pytest.raises(FusionDeltaError, match=damaged.name):
+        engine.query("SELECT * FROM t", sources={"t": table}).to_table()
 
 
 @pytest.mark.parametrize("bytes_lost", [1, 8, 300])
@@ -250,9 +248,8 @@ def test_a_data_file_that_was_cut_off(table, bytes_lost):
     cut = sorted(Path(table).glob("*.parquet"))[0]
     cut.write_bytes(cut.read_bytes()[:-bytes_lost])
     with FusionDeltaEngine() as engine:
-        read = lambda: engine.query("SELECT * FROM t", sources={"t": table}).to_table()  # noqa: E731
         with pytest.raises(FusionDeltaError, match=cut.name) as caught:
-            read()
+            engine.query("SELECT * FROM t", sources={"t": table}).to_table()
         assert caught.value.kind != fusiondelta.ErrorKind.INTERNAL
 
 

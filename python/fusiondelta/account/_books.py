@@ -13,6 +13,7 @@ import weakref
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from fusiondelta._weak import WeakList
 from fusiondelta.account._account import RunAccount
 from fusiondelta.account._artifacts import Artifacts
 from fusiondelta.account._call import Call
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fusiondelta._native import NativeEngine
-
-
-#: Entries at which those that are done are let go, at least.
-_MOST_ENTRIES = 256
 
 
 class Accountable(Protocol):
@@ -82,11 +79,6 @@ class Entry:
     def traceparent(self) -> str | None:
         """W3C trace context of the span, None where there is none."""
         return self._operation.traceparent
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has not ended."""
-        return self._open
 
     def planned(self, what: Accountable) -> None:
         """There is something that can be asked now."""
@@ -158,10 +150,7 @@ class Books:
         self.recorder = Recorder()
         self.artifacts = artifacts
         self._telemetry = Telemetry.of(config, native)
-        self._lock = threading.Lock()
-        self._most = _MOST_ENTRIES
-        #: Without callbacks: what Python runs when an object goes swallows a Ctrl-C.
-        self._entries: list[weakref.ref[Entry]] = []
+        self._entries: WeakList[Entry] = WeakList()
         self._slow: SlowQueries | None = None
         if config is not None and config.enabled and artifacts is not None:
             self._slow = SlowQueries(config, artifacts)
@@ -201,11 +190,7 @@ class Books:
         self.recorder.start()
         parent = None if run is None else run.traceparent
         entry = Entry(self, self._telemetry.begin(call, traceparent=parent), run, call)
-        with self._lock:
-            if len(self._entries) >= self._most:
-                self._entries = [ref for ref in self._entries if _is_open(ref)]
-                self._most = max(_MOST_ENTRIES, 2 * len(self._entries))
-            self._entries.append(weakref.ref(entry))
+        self._entries.add(entry)
         return entry
 
     def flush(self, timeout: float = 10) -> bool:
@@ -218,9 +203,8 @@ class Books:
         return self.recorder.flush(timeout)
 
     def _settle(self) -> None:
-        for ref in list(self._entries):
-            if (entry := ref()) is not None:
-                entry.settle()
+        for entry in self._entries.there():
+            entry.settle()
 
     def keep(self, account: RunAccount, what: Accountable, run: Run | None) -> None:
         """Put away what a query or write that ended leaves."""
@@ -244,11 +228,6 @@ class Books:
         self._settle()
         self.recorder.close()
         self._telemetry.close()
-
-
-def _is_open(ref: weakref.ref[Entry]) -> bool:
-    entry = ref()
-    return entry is not None and entry.is_open
 
 
 def _failed_account(error: BaseException, call: Call) -> RunAccount:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
+from fusiondelta._weak import WeakList
 from fusiondelta.account import Books, Call, Entry
 from fusiondelta.account._versions import check_versions
 from fusiondelta.errors import FusionDeltaError, QueryError, QueryTimeoutError
@@ -37,32 +36,6 @@ from fusiondelta.sources import Resolution, Resolved, Source, as_source
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeEngine, NativeIo, NativeQuery
-
-
-class _Results:
-    """Results that are there, held by nobody here.
-
-    References without callbacks: what Python runs when an object goes swallows a Ctrl-C that
-    arrives just then, as `weakref.WeakSet` does.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._found: list[weakref.ref[QueryResult]] = []
-        self._most = 64
-
-    def add(self, result: QueryResult) -> None:
-        with self._lock:
-            if len(self._found) >= self._most:
-                self._found = [ref for ref in self._found if ref() is not None]
-                self._most = max(64, 2 * len(self._found))
-            self._found.append(weakref.ref(result))
-
-    def open(self) -> list[QueryResult]:
-        """Those that have not ended."""
-        with self._lock:
-            found = [ref() for ref in self._found]
-        return [result for result in found if result is not None and result.is_open]
 
 
 @dataclass(slots=True)
@@ -137,7 +110,7 @@ class QueryRunner:
     registered: Callable[[], Mapping[str, Source]]
     by_tenant: bool
     books: Books
-    _results: _Results = field(default_factory=_Results)
+    _results: WeakList[QueryResult] = field(default_factory=WeakList)
 
     @property
     def dialect(self) -> str:
@@ -398,8 +371,9 @@ class QueryRunner:
 
     def live(self) -> Iterator[SnapshotKey]:
         """Delta tables that results read which are there and have not ended."""
-        for result in self._results.open():
-            yield from result.snapshots
+        for result in self._results.there():
+            if result.is_open:
+                yield from result.snapshots
 
     def _cross(
         self,
