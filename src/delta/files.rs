@@ -11,6 +11,7 @@ use super::tails::TailReaders;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
+use datafusion::parquet::file::FOOTER_SIZE;
 use datafusion::physical_plan::{ExecutionPlan, Partitioning};
 
 use crate::sources::parquet::change_sources;
@@ -23,8 +24,6 @@ const SMALL_FILE: u64 = 1024 * 1024;
 /// Most bytes of a file's end on a local disk, where another read costs little and a longer one
 /// more.
 const LOCAL_TAIL: usize = 64 * 1024;
-/// Least bytes of it: the length of the footer, and the magic number.
-const SHORTEST_TAIL: usize = 8;
 
 /// The scan, reading files as they are best read.
 pub fn read_well(
@@ -36,7 +35,7 @@ pub fn read_well(
     let parquet = &session.config_options().execution.parquet;
     let hint = parquet
         .metadata_size_hint
-        .map(|hint| hint.min(longest).max(SHORTEST_TAIL));
+        .map(|hint| hint.min(longest).max(FOOTER_SIZE));
     let cores = session.config().target_partitions();
     change_sources(scan, |config, source| {
         let mut source = source.clone();

@@ -131,19 +131,16 @@ struct End {
 }
 
 impl End {
-    /// Whether the metadata is known without a request, or all but its page index.
-    fn is_cached(&self) -> bool {
-        self.cache
-            .get(&self.meta.location)
-            .is_some_and(|entry| entry.is_valid_for(&self.meta))
+    /// What is known without a request: the metadata, or all of it but its page index.
+    fn cached(&self) -> Option<CachedFileMetadataEntry> {
+        let entry = self.cache.get(&self.meta.location);
+        entry.filter(|entry| entry.is_valid_for(&self.meta))
     }
 
     /// Keep the page index for later queries, unless indexes would take the place of footers: half of
     /// the cache is theirs, were all its entries like this one.
     fn keep_index(&self, known: &ParquetMetaData, range: Range<u64>, bytes: &Bytes) {
-        let entry = self.cache.get(&self.meta.location);
-        let entry = entry.filter(|entry| entry.is_valid_for(&self.meta));
-        let is_there = entry.is_some_and(|entry| {
+        let is_there = self.cached().is_some_and(|entry| {
             let found = entry.file_metadata.as_any();
             let found = found.downcast_ref::<CachedParquetMetaData>();
             found.is_some_and(|found| has_index(found.parquet_metadata()))
@@ -281,7 +278,7 @@ struct TailReader {
 
 impl TailReader {
     async fn find(&mut self, options: Option<&ArrowReaderOptions>) -> Result<Arc<ParquetMetaData>> {
-        if self.tail.get().is_none() && self.end.is_cached() {
+        if self.tail.get().is_none() && self.end.cached().is_some() {
             return self.inner.get_metadata(options).await;
         }
         let policy = options.map_or(
@@ -289,7 +286,7 @@ impl TailReader {
             ArrowReaderOptions::column_index_policy,
         );
         let tail = self.tail.get_or_try_init(|| self.end.load()).await?;
-        if has_index(&tail.metadata) || policy == PageIndexPolicy::Skip {
+        if policy == PageIndexPolicy::Skip {
             return Ok(Arc::clone(&tail.metadata));
         }
         // The inner reader finds the rest.

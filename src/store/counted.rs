@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use datafusion::parquet::file::FOOTER_SIZE;
 use futures::future::Future;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryFutureExt};
@@ -28,8 +29,6 @@ use super::request::Call;
 
 /// Last bytes of every Parquet file (format specification, "File format").
 const PARQUET_MAGIC: &[u8] = b"PAR1";
-/// Bytes from the end of the footer's metadata to the end of the file: its length, and the magic number.
-const FOOTER_TAIL: u64 = 8;
 
 /// A store as the counting wrapper needs to know it.
 #[derive(Clone, Debug)]
@@ -182,7 +181,7 @@ impl ObjectStore for CountedStore {
         // A Parquet file ends with its footer, which may be read in two: no data page reaches it.
         let is_footer = purpose == Purpose::Data
             && operation == Operation::GetRange
-            && found.range.end + FOOTER_TAIL >= found.meta.size
+            && found.range.end + FOOTER_SIZE as u64 >= found.meta.size
             && location.as_ref().ends_with(".parquet");
         call.settle(if is_footer { Purpose::Footer } else { purpose });
         call.moved(found.range.end - found.range.start);
