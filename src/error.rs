@@ -15,8 +15,6 @@ use deltalake::parquet::errors::ParquetError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::delta::types::NANOSECONDS;
-
 /// Kind codes shared with `fusiondelta.errors.ErrorKind`; append only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -409,11 +407,7 @@ impl From<DeltaTableError> for NativeError {
                 let message = format!("rows break a constraint of the table:{rows}");
                 return Self::new(ErrorKind::Execution, message);
             }
-            // Ours, which delta-rs has made a text.
-            match text.find(NANOSECONDS) {
-                Some(at) => Self::new(ErrorKind::SchemaMismatch, &text[at..]),
-                None => Self::new(ErrorKind::Source, text),
-            }
+            Self::new(ErrorKind::Source, text)
         })
     }
 }

@@ -4,23 +4,25 @@
 //! |---|---|
 //! | `py` | what Python sees, and every crossing of the border |
 //! | `exec` | engine environment, codec, planning, streams |
-//! | `delta` | snapshots, scans and writes of Delta tables |
-//! | `commit` | from an operation to a committed version, or to a failure that says what became of it |
+//! | `delta` | snapshots and scans of Delta tables |
+//! | `scan` | files by what the log says of them, and rows by their place in these |
+//! | `write` | changes of tables, and from an operation to a committed version or to a failure that says what became of it |
 //! | `sources` | files and Arrow data as tables |
 //! | `store` | object stores and the count of their requests |
 //! | `metrics` | executed plan → metrics table |
 //! | `runtime`, `error` | the door between Python threads and the runtime; errors on their way out |
 #![deny(unsafe_code)]
 
-mod commit;
 mod delta;
 mod error;
 mod exec;
 mod metrics;
 mod py;
 mod runtime;
+mod scan;
 mod sources;
 mod store;
+mod write;
 
 use pyo3::prelude::*;
 
@@ -45,6 +47,8 @@ mod _native {
     use crate::py::query::{NativeCodec, NativeQuery, NativeRows};
     #[pymodule_export]
     use crate::py::sql::{locate_identifier, placeholders, statement_kinds, table_references};
+    #[pymodule_export]
+    use crate::py::statements::{NativeStatement, change_statement};
     #[pymodule_export]
     use crate::py::tables::{NativeDelta, NativeFiles, NativeTable};
 

@@ -181,6 +181,7 @@ class NativeEngine:
         *,
         query: NativeQuery | None = None,
         stream: object | None = None,
+        options: object | None = None,
         memory_limit: int | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]: ...

@@ -10,11 +10,11 @@ use url::Url;
 use super::cache;
 use super::log;
 use super::node::DeltaNode;
-use super::upkeep::object_path;
-use crate::commit::entry;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
+use crate::write::commit::entry;
+use crate::write::maintenance::object_path;
 
 /// The error of a plan that did not find a file, as what it means for the version that was read.
 pub async fn explain(

@@ -11,10 +11,10 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use url::Url;
 
-use crate::commit::lock::LockTable;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
+use crate::store::dynamodb::LockTable;
 use crate::store::escaped::EscapedListings;
 use crate::store::literal::LiteralPaths;
 use crate::store::native_url;

@@ -4,19 +4,13 @@
 //! beyond its file names.
 
 pub mod cache;
-pub mod change;
 pub mod describe;
 pub mod expired;
-mod expressions;
 pub mod features;
 pub mod feed;
-mod files;
+pub mod files;
 mod flights;
 pub mod log;
 pub mod node;
-mod partitions;
 pub mod provider;
 mod tails;
-pub mod types;
-pub mod upkeep;
-pub mod write;

@@ -16,7 +16,8 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
 use datafusion::physical_plan::filter_pushdown::{
-    ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
+    ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
+    FilterPushdownPropagation,
 };
 use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
@@ -26,6 +27,7 @@ use datafusion::physical_plan::{
 };
 
 use super::cache::Pinned;
+use crate::scan::positions::exact_columns;
 
 /// What a scan is made from.
 #[derive(Clone, Debug)]
@@ -171,7 +173,12 @@ impl ExecutionPlan for DeltaNode {
         parent_filters: Vec<Arc<dyn PhysicalExpr>>,
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        FilterDescription::from_children(parent_filters, &self.children())
+        // Statistics of row groups and pages know no NaN, which is larger than every other number.
+        let exact = exact_columns(&self.schema());
+        let input = &self.input;
+        let child =
+            ChildFilterDescription::from_child_with_allowed_indices(&parent_filters, exact, input)?;
+        Ok(FilterDescription::new().with_child(child))
     }
 
     fn handle_child_pushdown_result(

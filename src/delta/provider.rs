@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Constraints, Result, Statistics};
 use datafusion::execution::session_state::SessionState;
@@ -21,6 +21,7 @@ use super::files::read_well;
 use super::node::{DeltaNode, ScanSpec};
 use crate::exec::engine::Engine;
 use crate::metrics::observe::observed;
+use crate::scan::positions::has_floats;
 use crate::store::account::IoAccount;
 use crate::store::profile::StoreKind;
 
@@ -51,6 +52,27 @@ impl DeltaProvider {
             scan,
             filtering_scan,
         })
+    }
+}
+
+/// Filters that statistics of files can be trusted with: those of floats know no NaN, and those of decimals
+/// are compared as doubles.
+fn prunable(filters: &[Expr], schema: &SchemaRef) -> Vec<Expr> {
+    let is_trusted = |filter: &&Expr| {
+        filter.column_refs().iter().all(|column| {
+            schema
+                .field_with_name(&column.name)
+                .is_ok_and(|field| !has_inexact_bounds(field.data_type()))
+        })
+    };
+    filters.iter().filter(is_trusted).cloned().collect()
+}
+
+fn has_inexact_bounds(kind: &DataType) -> bool {
+    match kind {
+        DataType::Decimal128(..) | DataType::Decimal256(..) => true,
+        DataType::Struct(fields) => fields.iter().any(|f| has_inexact_bounds(f.data_type())),
+        other => has_floats(other),
     }
 }
 
@@ -85,7 +107,8 @@ impl TableProvider for DeltaProvider {
             &self.scan
         };
         if session.as_any().is::<SessionState>() {
-            let input = scan.scan(session, projection, filters, limit).await?;
+            let chosen = prunable(filters, &self.scan.schema());
+            let input = scan.scan(session, projection, &chosen, limit).await?;
             let spec = ScanSpec {
                 uri: self.pinned.url.to_string(),
                 version: self.pinned.version,
@@ -106,7 +129,8 @@ impl TableProvider for DeltaProvider {
         let state = self.engine.session(&Default::default(), env)?;
         // Polled by whatever thread that context plans on, which knows no runtime.
         let runtime = crate::runtime::handle()?;
-        let mut planning = scan.scan(&state, projection, filters, limit);
+        let chosen = prunable(filters, &self.scan.schema());
+        let mut planning = scan.scan(&state, projection, &chosen, limit);
         std::future::poll_fn(|context| {
             let _entered = runtime.enter();
             planning.as_mut().poll(context)
@@ -118,7 +142,14 @@ impl TableProvider for DeltaProvider {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        self.scan.supports_filters_pushdown(filters)
+        // The crate says that it decides conditions on partition columns, and takes those that it cannot
+        // evaluate for true. Filters choose files; which rows it is a filter above the scan decides.
+        let found = self.scan.supports_filters_pushdown(filters)?;
+        let at_most = |pushed| match pushed {
+            TableProviderFilterPushDown::Exact => TableProviderFilterPushDown::Inexact,
+            other => other,
+        };
+        Ok(found.into_iter().map(at_most).collect())
     }
 
     fn statistics(&self) -> Option<Statistics> {

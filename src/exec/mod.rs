@@ -7,6 +7,7 @@ pub mod course;
 pub mod digest;
 pub mod engine;
 pub mod memory;
+mod names;
 pub mod proto;
 pub mod query;
 pub mod replay;

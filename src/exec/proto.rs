@@ -1,17 +1,23 @@
 //! Physical plans as protobuf and back.
 //!
 //! A Delta scan travels as what it was made from (table, version, projection, filters, limit) and the
-//! number of its partitions; credentials and files never do.
+//! number of its partitions; credentials and files never do. Nor do rows: data in memory travels as its
+//! columns, the number of its rows and a digest.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use datafusion::arrow::array::{Array, ArrayData};
 use datafusion::catalog::TableProvider;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, exec_datafusion_err, internal_err, not_impl_err};
+use datafusion::common::{Result, exec_datafusion_err, exec_err, internal_err, not_impl_err};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Expr;
@@ -27,6 +33,7 @@ use datafusion_proto::bytes::{
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
+use twox_hash::XxHash64;
 use url::Url;
 
 use crate::delta::cache;
@@ -35,9 +42,65 @@ use crate::delta::provider::DeltaProvider;
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
 
-/// A scan on the wire.
+/// A leaf on the wire.
 #[derive(Debug, Serialize, Deserialize)]
-struct Wire {
+#[serde(untagged)]
+enum Wire {
+    Table(TableScan),
+    Memory(MemoryScan),
+}
+
+/// Data in memory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct MemoryScan {
+    columns: Vec<String>,
+    rows: u64,
+    /// xxHash64 of the data as it lies in memory.
+    digest: String,
+}
+
+impl MemoryScan {
+    fn of(source: &MemorySourceConfig) -> Self {
+        let mut hash = XxHash64::with_seed(0);
+        let mut rows = 0;
+        // Batches are parts of the same memory, mostly.
+        let mut seen = HashSet::new();
+        for batch in source.partitions().iter().flatten() {
+            rows += u64::try_from(batch.num_rows()).unwrap_or_default();
+            for column in batch.columns() {
+                digest(&column.to_data(), &mut hash, &mut seen);
+            }
+        }
+        let schema = source.original_schema();
+        Self {
+            columns: schema
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect(),
+            rows,
+            digest: format!("{:016x}", hash.finish()),
+        }
+    }
+}
+
+fn digest(data: &ArrayData, hash: &mut XxHash64, seen: &mut HashSet<(usize, usize)>) {
+    hash.write_usize(data.offset());
+    hash.write_usize(data.len());
+    let nulls = data.nulls().map(|nulls| nulls.buffer());
+    for buffer in data.buffers().iter().chain(nulls) {
+        if seen.insert((buffer.as_ptr() as usize, buffer.len())) {
+            hash.write(buffer.as_slice());
+        }
+    }
+    for child in data.child_data() {
+        digest(child, hash, seen);
+    }
+}
+
+/// A scan of a table at a version.
+#[derive(Debug, Serialize, Deserialize)]
+struct TableScan {
     uri: String,
     version: u64,
     projection: Option<Vec<usize>>,
@@ -47,12 +110,18 @@ struct Wire {
     partitions: usize,
 }
 
-/// Stands for a Delta scan while a plan is encoded: the scan's own children must not be.
+/// Stands for a scan while a plan is encoded: the scan's own children must not be, nor rows in memory.
 #[derive(Debug)]
 struct Leaf {
-    spec: Arc<ScanSpec>,
+    scan: Scan,
     fetch: Option<usize>,
     properties: Arc<PlanProperties>,
+}
+
+#[derive(Debug)]
+enum Scan {
+    Table(Arc<ScanSpec>),
+    Memory(MemoryScan),
 }
 
 impl DisplayAs for Leaf {
@@ -107,13 +176,18 @@ impl ExecutionPlan for Leaf {
 /// `query` naming the operator that has no protobuf form.
 pub fn encode(plan: Arc<dyn ExecutionPlan>) -> crate::error::Result<Vec<u8>> {
     let plan = plan.transform_down(|node| {
-        let Some(scan) = node.downcast_ref::<DeltaNode>() else {
-            return Ok(Transformed::no(node));
+        let in_memory = node
+            .downcast_ref::<DataSourceExec>()
+            .and_then(|exec| exec.data_source().downcast_ref::<MemorySourceConfig>());
+        let scan = match (node.downcast_ref::<DeltaNode>(), in_memory) {
+            (Some(scan), _) => Scan::Table(Arc::clone(&scan.spec)),
+            (None, Some(source)) => Scan::Memory(MemoryScan::of(source)),
+            (None, None) => return Ok(Transformed::no(node)),
         };
         let leaf = Leaf {
-            spec: Arc::clone(&scan.spec),
-            fetch: scan.fetch(),
-            properties: Arc::clone(scan.properties()),
+            scan,
+            fetch: node.fetch(),
+            properties: Arc::clone(node.properties()),
         };
         Ok(Transformed::new(
             Arc::new(leaf) as _,
@@ -148,20 +222,21 @@ impl PhysicalExtensionCodec for EncodingCodec {
         let Some(leaf) = node.downcast_ref::<Leaf>() else {
             return not_impl_err!("{} has no protobuf form", node.name());
         };
-        let filters = leaf
-            .spec
-            .filters
-            .iter()
-            .map(|f| Ok(STANDARD.encode(f.to_bytes()?)))
-            .collect::<Result<_>>()?;
-        let wire = Wire {
-            uri: leaf.spec.uri.clone(),
-            version: leaf.spec.version,
-            projection: leaf.spec.projection.clone(),
-            filters,
-            limit: leaf.spec.limit,
-            fetch: leaf.fetch,
-            partitions: leaf.properties.output_partitioning().partition_count(),
+        let wire = match &leaf.scan {
+            Scan::Memory(scan) => Wire::Memory(scan.clone()),
+            Scan::Table(spec) => Wire::Table(TableScan {
+                uri: spec.uri.clone(),
+                version: spec.version,
+                projection: spec.projection.clone(),
+                filters: spec
+                    .filters
+                    .iter()
+                    .map(|f| Ok(STANDARD.encode(f.to_bytes()?)))
+                    .collect::<Result<_>>()?,
+                limit: spec.limit,
+                fetch: leaf.fetch,
+                partitions: leaf.properties.output_partitioning().partition_count(),
+            }),
         };
         serde_json::to_writer(buf, &wire).map_err(|e| exec_datafusion_err!("{e}"))
     }
@@ -208,6 +283,18 @@ impl PhysicalExtensionCodec for DecodingCodec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wire: Wire = serde_json::from_slice(buf)
             .map_err(|e| exec_datafusion_err!("a scan in the plan is malformed: {e}"))?;
+        let wire = match wire {
+            Wire::Table(scan) => scan,
+            Wire::Memory(scan) => {
+                return exec_err!(
+                    "the plan reads {} rows that were in memory (columns {}, digest {}), and a plan \
+                     holds no rows",
+                    scan.rows,
+                    scan.columns.join(", "),
+                    scan.digest
+                );
+            }
+        };
         let filters = wire
             .filters
             .iter()

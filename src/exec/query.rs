@@ -9,7 +9,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::TaskContext;
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -21,6 +21,7 @@ use super::course::{Course, Phase};
 use super::digest::Digest;
 use super::engine::Engine;
 use super::memory::QueryPool;
+use super::names;
 use super::proto;
 use super::stream::Slot;
 use crate::error::{ErrorKind, NativeError, Result};
@@ -301,6 +302,10 @@ impl Query {
         phases.ended("decode");
         let optimized = state.optimize(&logical)?;
         phases.ended("optimize");
+        let state = match names::are_ambiguous(&optimized)? {
+            true => without_dynamic_join_filters(state),
+            false => state,
+        };
         let plan = state
             .query_planner()
             .create_physical_plan(&optimized, &state)
@@ -354,6 +359,17 @@ impl Query {
         all.sort();
         all
     }
+}
+
+fn without_dynamic_join_filters(state: SessionState) -> SessionState {
+    let mut config = state.config().clone();
+    config
+        .options_mut()
+        .optimizer
+        .enable_join_dynamic_filter_pushdown = false;
+    SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .build()
 }
 
 fn physical(plan: &Arc<dyn ExecutionPlan>) -> String {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_pyarrow::FromPyArrow;
-use datafusion::arrow::array::RecordBatchReader;
+use datafusion::arrow::array::{ArrayData, make_array};
 use datafusion::arrow::ffi_stream::ArrowArrayStreamReader;
-use datafusion::catalog::TableProvider;
+use datafusion::common::ScalarValue;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use deltalake::parquet::file::properties::WriterProperties;
@@ -19,12 +19,13 @@ use super::config::seconds;
 use super::operators::operators;
 use super::options::{PyWriterProperties, url, write_spec, writer_properties};
 use super::query::NativeQuery;
-use crate::commit::gate::Hook;
-use crate::commit::transaction::{CommitSpec, Done};
-use crate::delta::change::{Assignments, Change, Clause, ClauseKind, Merge, PartitionFilter};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::Measured;
-use crate::sources::arrow::{StreamTable, memory_table};
+use crate::sources::arrow::StreamTable;
+use crate::write::change::{Assignments, Change, Clause, ClauseKind, Merge, PartitionFilter};
+use crate::write::commit::gate::Hook;
+use crate::write::commit::transaction::{CommitSpec, Done};
+use crate::write::target::ChangeOptions;
 
 /// What is common to everything that commits; `fusiondelta.writes` fills it.
 #[derive(FromPyObject)]
@@ -71,6 +72,35 @@ impl PyCommitSpec {
                     });
                 })
             }),
+        })
+    }
+}
+
+/// Values of parameters and tables that the texts of a change name; `fusiondelta.writes` fills it.
+#[derive(FromPyObject)]
+pub struct PyChangeOptions<'py> {
+    /// Arrow arrays of one value by name.
+    parameters: Vec<(String, Bound<'py, PyAny>)>,
+    tables: Vec<(String, PyRef<'py, NativeQuery>)>,
+    deletion_vectors: Option<bool>,
+}
+
+impl PyChangeOptions<'_> {
+    pub fn build(self) -> PyResult<ChangeOptions> {
+        let mut parameters = Vec::with_capacity(self.parameters.len());
+        for (name, value) in self.parameters {
+            let array = make_array(ArrayData::from_pyarrow_bound(&value)?);
+            let value = ScalarValue::try_from_array(&array, 0).map_err(NativeError::from)?;
+            parameters.push((name, value));
+        }
+        let tables = self.tables.iter();
+        Ok(ChangeOptions {
+            parameters,
+            sources: tables
+                .map(|(alias, query)| (alias.clone(), query.logical().clone()))
+                .collect(),
+            vectors: self.deletion_vectors,
+            target_file_size: None,
         })
     }
 }
@@ -146,13 +176,13 @@ struct PyDropConstraint {
 /// A change, its rows (of a merge), and how it writes files.
 pub fn change(
     spec: &Bound<'_, PyAny>,
-    source: Option<(LogicalPlan, bool)>,
+    source: Option<LogicalPlan>,
 ) -> PyResult<(Change, WriterProperties)> {
     let kind: String = spec.getattr("kind")?.extract()?;
     let writer: Option<PyWriterProperties> = spec.getattr("writer_properties")?.extract()?;
     let change = match kind.as_str() {
         "write" => {
-            let (input, _) = source.ok_or_else(|| {
+            let input = source.ok_or_else(|| {
                 NativeError::new(
                     ErrorKind::Configuration,
                     "there is nothing to write: give a query or a stream",
@@ -235,7 +265,7 @@ fn unknown(what: &str, name: &str) -> NativeError {
     )
 }
 
-fn merge(spec: PyMerge, source: Option<(LogicalPlan, bool)>) -> Result<Change> {
+fn merge(spec: PyMerge, source: Option<LogicalPlan>) -> Result<Change> {
     let PyMerge {
         on,
         source_alias,
@@ -243,7 +273,7 @@ fn merge(spec: PyMerge, source: Option<(LogicalPlan, bool)>) -> Result<Change> {
         merge_schema,
         clauses,
     } = spec;
-    let (source, once) = source.ok_or_else(|| {
+    let source = source.ok_or_else(|| {
         NativeError::new(
             ErrorKind::Configuration,
             "a merge needs rows: give a source",
@@ -273,7 +303,6 @@ fn merge(spec: PyMerge, source: Option<(LogicalPlan, bool)>) -> Result<Change> {
         .collect::<Result<_>>()?;
     Ok(Change::Merge(Box::new(Merge {
         source,
-        once,
         on,
         source_alias,
         target_alias,
@@ -282,34 +311,23 @@ fn merge(spec: PyMerge, source: Option<(LogicalPlan, bool)>) -> Result<Change> {
     })))
 }
 
-/// The plan of what a caller gave, and whether it can be run once only; `held` reads a stream into memory,
-/// from where it can be read again.
+/// The plan of what a caller gave.
 pub fn rows(
     query: Option<&NativeQuery>,
     stream: Option<&Bound<'_, PyAny>>,
-    held: bool,
-) -> PyResult<Option<(LogicalPlan, bool)>> {
+) -> PyResult<Option<LogicalPlan>> {
     if let Some(query) = query {
-        return Ok(Some((query.logical().clone(), false)));
+        return Ok(Some(query.logical().clone()));
     }
     let Some(stream) = stream else {
         return Ok(None);
     };
     let reader = ArrowArrayStreamReader::from_pyarrow_bound(stream)?;
-    let table: Arc<dyn TableProvider> = if held {
-        let schema = reader.schema();
-        let batches = stream
-            .py()
-            .detach(|| reader.collect::<std::result::Result<Vec<_>, _>>())
-            .map_err(NativeError::from)?;
-        Arc::new(memory_table(schema, batches, 1).map_err(NativeError::from)?)
-    } else {
-        Arc::new(StreamTable::new("data".to_owned(), Box::new(reader)))
-    };
+    let table = Arc::new(StreamTable::new("data".to_owned(), Box::new(reader)));
     let plan = LogicalPlanBuilder::scan("data", provider_as_source(table), None)
         .and_then(LogicalPlanBuilder::build)
         .map_err(NativeError::from)?;
-    Ok(Some((plan, !held)))
+    Ok(Some(plan))
 }
 
 /// What became of a commit, as Python sees it.

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::arrow::NativeBatch;
 use super::capsules;
-use super::commits::{self, PyCommitSpec};
+use super::commits::{self, PyChangeOptions, PyCommitSpec};
 use super::config::{PyEngineConfig, deadline, seconds};
 use super::io::NativeIo;
 use super::objects::NativeObjects;
@@ -19,10 +19,8 @@ use super::options::{PyFileOptions, file_options, url};
 use super::query::{NativeCodec, NativeQuery, NativeRows};
 use super::storage::PyStorage;
 use super::tables::{NativeDelta, NativeFiles, NativeTable};
-use crate::commit::transaction;
 use crate::delta::provider::DeltaProvider;
-use crate::delta::upkeep::{self, Keep};
-use crate::delta::{cache, change, features, feed, log};
+use crate::delta::{cache, features, feed, log};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::caches::CacheReading;
 use crate::exec::codec::HandleCodec;
@@ -36,6 +34,10 @@ use crate::runtime;
 use crate::sources::files;
 use crate::store::account::{IoAccount, blamed};
 use crate::store::profile::StoreProfile;
+use crate::write::change;
+use crate::write::commit::transaction;
+use crate::write::maintenance::{self, Keep};
+use crate::write::target::ChangeOptions;
 
 #[pyclass(frozen, weakref, module = "fusiondelta._native")]
 pub struct NativeEngine(Arc<Engine>);
@@ -252,7 +254,7 @@ impl NativeEngine {
 
     /// Makes a change, of the rows of a planned query or of an Arrow stream where it needs any, and
     /// gives what was committed.
-    #[pyo3(signature = (commit, spec, io, settings, *, query=None, stream=None, memory_limit=None, timeout=None))]
+    #[pyo3(signature = (commit, spec, io, settings, *, query=None, stream=None, options=None, memory_limit=None, timeout=None))]
     #[allow(clippy::too_many_arguments)]
     fn commit<'py>(
         &self,
@@ -263,14 +265,16 @@ impl NativeEngine {
         settings: HashMap<String, String>,
         query: Option<&NativeQuery>,
         stream: Option<&Bound<'py, PyAny>>,
+        options: Option<PyChangeOptions<'py>>,
         memory_limit: Option<usize>,
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyDict>> {
         self.0.check()?;
-        let held = spec
-            .getattr_opt("replace_partitions")?
-            .is_some_and(|asked| asked.is_truthy().unwrap_or_default());
-        let (change, writer) = commits::change(spec, commits::rows(query, stream, held)?)?;
+        let (change, writer) = commits::change(spec, commits::rows(query, stream)?)?;
+        let options = match options {
+            Some(options) => options.build()?,
+            None => ChangeOptions::default(),
+        };
         let commit = commit.build(&change)?;
         let engine = Arc::clone(&self.0);
         let account = Arc::clone(&io.0);
@@ -284,7 +288,7 @@ impl NativeEngine {
             slot.enter(&engine).await?;
             let (env, pool) = engine.query_env(&account, memory_limit)?;
             let (state, planner) = engine.write_session(&settings, env)?;
-            let work = |prepared| change::make(change, prepared, state, writer);
+            let work = |prepared| change::make(change, prepared, state, writer, options);
             let done = transaction::run(&engine, &commit, &account, &stopped, work).await?;
             let plan = planner.caught();
             let measured = plan.and_then(|plan| {
@@ -378,7 +382,7 @@ impl NativeEngine {
     /// Writes a checkpoint of the newest version, and gives that version.
     fn checkpoint(&self, py: Python<'_>, uri: &str, io: &NativeIo) -> PyResult<u64> {
         self.about(py, uri, io, |engine, url, account| async move {
-            upkeep::checkpoint(&engine, &url, &account).await
+            maintenance::checkpoint(&engine, &url, &account).await
         })
     }
 
@@ -400,7 +404,7 @@ impl NativeEngine {
             dry_run,
         };
         let cleaned = self.about(py, uri, io, |engine, url, account| async move {
-            upkeep::clean(&engine, &url, keep, &account).await
+            maintenance::clean(&engine, &url, keep, &account).await
         })?;
         Ok((cleaned.removed, cleaned.oldest))
     }
@@ -408,7 +412,7 @@ impl NativeEngine {
     /// Versions whose log and data files are all there.
     fn readable_versions(&self, py: Python<'_>, uri: &str, io: &NativeIo) -> PyResult<Vec<u64>> {
         self.about(py, uri, io, |engine, url, account| async move {
-            upkeep::readable_versions(&engine, &url, &account).await
+            maintenance::readable_versions(&engine, &url, &account).await
         })
     }
 

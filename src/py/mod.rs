@@ -11,5 +11,6 @@ mod operators;
 pub mod options;
 pub mod query;
 pub mod sql;
+pub mod statements;
 pub mod storage;
 pub mod tables;

@@ -15,10 +15,10 @@ use pyo3::types::PyMapping;
 use url::Url;
 
 use super::config::choice;
-use crate::delta::write::{Mode, WriteSpec};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::sources::files::{FileKind, FileOptions};
 use crate::store::native_url;
+use crate::write::insert::{Mode, WriteSpec};
 
 /// Options of a file source; `fusiondelta.sources` fills it.
 #[derive(FromPyObject)]
@@ -291,6 +291,6 @@ pub fn write_spec(spec: PyWriteSpec) -> Result<WriteSpec> {
         replace_partitions,
         target_file_size,
         truncate_timestamps,
-        properties: properties.into_iter().map(|(k, v)| (k, Some(v))).collect(),
+        properties,
     })
 }

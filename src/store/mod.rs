@@ -9,6 +9,7 @@ pub mod account;
 mod counted;
 mod create;
 pub mod credentials;
+pub mod dynamodb;
 pub mod escaped;
 pub mod failure;
 pub mod literal;
@@ -29,8 +30,8 @@ use object_store::ObjectStore;
 use parking_lot::RwLock;
 use url::Url;
 
-use crate::commit::lock::LockTable;
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::store::dynamodb::LockTable;
 use account::IoAccount;
 use counted::{Backend, CountedStore};
 use profile::{StoreKind, StoreProfile};

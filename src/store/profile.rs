@@ -19,8 +19,8 @@ use url::Url;
 use super::counted::Backend;
 use super::credentials::{AwsChain, Refreshing};
 use super::wire::WireConnector;
-use crate::commit::lock::{LockOptions, LockTable};
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::store::dynamodb::{LockOptions, LockTable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {

@@ -1,7 +1,8 @@
 """Runs one server and ends it when whoever asked for it is done or gone, however that happened.
 
-Started by `process.py` as a program of its own: ``guard.py COMMAND...``. It holds the read end of a
-pipe; a byte, or the end of the pipe that every death of the other side brings (a kill too), means
+Started by `process.py` as a program of its own: ``guard.py [--talk IN OUT] COMMAND...``, where IN
+and OUT are descriptors that become the server's standard input and output. It holds the read end of
+a pipe; a byte, or the end of the pipe that every death of the other side brings (a kill too), means
 stop. Unlike PR_SET_PDEATHSIG this is no matter of Linux, of the starting thread, or of code between
 fork and exec in a process full of threads.
 """
@@ -20,12 +21,20 @@ PATIENCE_SECONDS = 5.0
 
 def main(command: list[str]) -> int:
     """Run the command until it ends or is to end; gives its exit status."""
+    talk = [int(number) for number in command[1:3]] if command[0] == "--talk" else []
+    said, heard = talk or (subprocess.DEVNULL, None)
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     # A group of its own: it gets no Ctrl-C of the terminal, and is signalled with its children.
     server = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=sys.stdout, start_new_session=True
+        command[3:] if talk else command,
+        stdin=said,
+        stdout=heard,
+        stderr=sys.stdout,
+        start_new_session=True,
     )
+    for number in talk:  # else neither side would see the other's end
+        os.close(number)
     print(server.pid, file=sys.stderr, flush=True)  # the one thing the starter reads there
     while server.poll() is None and not asked:
         if select.select([0], [], [], 0.2)[0]:

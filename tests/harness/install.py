@@ -16,6 +16,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LONGEST_SECONDS = 3600
+JAVA = 17  # what Spark 4 needs
 
 
 class Unavailable(RuntimeError):
@@ -47,15 +49,73 @@ class Package:
         """Where it is when it is whole."""
         return home() / f"{self.name}@{self.version}"
 
-    def installation(self, folder: Path) -> tuple[list[str], dict[str, str]]:
-        """The command that installs it there, and what it needs in the environment."""
+    def installation(self, folder: Path) -> list[tuple[list[str], dict[str, str]]]:
+        """The commands that install it there, and what each needs in the environment."""
         wanted = f"{self.source}@{self.version}"
         if self.tool == "go":
-            return ["go", "install", wanted], {"GOBIN": str(folder), "CGO_ENABLED": "0"}
+            return [(["go", "install", wanted], {"GOBIN": str(folder), "CGO_ENABLED": "0"})]
         # Its scripts are not needed: what has native parts ships them built.
         quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        return ["npm", "install", *quiet, "--prefix", str(folder), wanted], {}
+        return [(["npm", "install", *quiet, "--prefix", str(folder), wanted], {})]
 
+
+class Spark(Package):
+    """PySpark in `python`, and in `jars` what makes it know Delta.
+
+    Not in .venv, which would be twice as large and get the packages that PySpark pins.
+    """
+
+    def installation(self, folder: Path) -> list[tuple[list[str], dict[str, str]]]:
+        spark, delta = self.version.split("-delta-")
+        (folder / "pom.xml").write_text(POM.format(name=self.source, version=delta), "utf-8")
+        pip = Path(sys.executable).with_name("pip")
+        into = ["--target", str(folder / "python")]
+        return [
+            (
+                [str(pip), "install", "--quiet", *into, f"pyspark=={spark}"],
+                {"PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+            ),
+            # Colours are escapes in what is said of a failure.
+            (
+                [
+                    *("mvn", "dependency:copy-dependencies"),
+                    *("--batch-mode", "--quiet", "-Dstyle.color=never"),
+                ],
+                {},
+            ),
+        ]
+
+
+#: Scala comes with Spark.
+POM = """\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>fusiondelta</groupId>
+  <artifactId>servers</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>io.delta</groupId>
+      <artifactId>{name}</artifactId>
+      <version>{version}</version>
+    </dependency>
+  </dependencies>
+  <build>
+    <plugins>
+      <plugin>
+        <artifactId>maven-dependency-plugin</artifactId>
+        <version>3.8.1</version>
+        <configuration>
+          <includeScope>runtime</includeScope>
+          <excludeGroupIds>org.scala-lang</excludeGroupIds>
+          <outputDirectory>jars</outputDirectory>
+        </configuration>
+      </plugin>
+    </plugins>
+  </build>
+</project>
+"""
 
 PACKAGES = {
     package.name: package
@@ -76,6 +136,14 @@ PACKAGES = {
         ),
         Package("azurite", "3.37.0", "npm", "azurite", "node_modules/.bin/azurite-blob", "node"),
         Package("dynalite", "4.0.0", "npm", "dynalite", "node_modules/.bin/dynalite", "node"),
+        Spark(
+            "spark",
+            "4.0.1-delta-4.0.0",
+            "mvn",
+            "delta-spark_2.13",
+            "python/pyspark/bin/spark-submit",
+            "java",
+        ),
     )
 }
 NAMES = ["ministack", *PACKAGES]
@@ -101,12 +169,27 @@ def find(name: str) -> list[str]:
             raise Unavailable("ministack is not installed in this environment; run scripts/test")
         return [sys.executable, "-m", "ministack"]
     package = PACKAGES[name]
-    if package.runtime and shutil.which(package.runtime) is None:
-        raise Unavailable(f"{name} needs {package.runtime}, which is not on the path")
+    _require_runtime(package)
     program = package.folder / package.program
     if not os.access(program, os.X_OK):
         raise Unavailable(_reason(package))
     return [str(program)]
+
+
+def _require_runtime(package: Package) -> None:
+    if package.runtime is None:
+        return
+    runtime = shutil.which(package.runtime)
+    if runtime is None:
+        raise Unavailable(f"{package.name} needs {package.runtime}, which is not on the path")
+    if package.runtime != "java":
+        return
+    # Some systems have a java that only says where to get one.
+    said = subprocess.run([runtime, "-version"], capture_output=True, text=True, check=False)
+    version = re.search(r'version "((\d+)[\d.]*)', said.stderr)
+    if version is None or int(version[2]) < JAVA:
+        found = f"has version {version[1]}" if version else "does not run"
+        raise Unavailable(f"{package.name} needs Java {JAVA} or later; the one on the path {found}")
 
 
 def _reason(package: Package) -> str:
@@ -128,6 +211,7 @@ def obtain(name: str) -> tuple[str, str]:
     if shutil.which(package.tool) is None:
         return "could not", f"{package.tool} is not on the path"
     try:
+        _require_runtime(package)
         with _locked(package):
             # Another run may have done it while this one waited.
             if not package.folder.exists():
@@ -149,7 +233,15 @@ def _install(package: Package) -> None:
     part = home() / f"{package.name}.part"
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     part.mkdir()
-    command, extra = package.installation(part)
+    for command, extra in package.installation(part):
+        _run(package, command, extra, part)
+    if not (part / package.program).exists():
+        raise Unavailable(f"{package.tool} made no {package.program}")
+    part.rename(package.folder)
+
+
+def _run(package: Package, command: list[str], extra: dict[str, str], part: Path) -> None:
+    words = f"{Path(command[0]).name} {command[1]}"
     try:
         done = subprocess.run(
             command,
@@ -162,11 +254,14 @@ def _install(package: Package) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as late:
-        raise Unavailable(f"{package.tool} took longer than {LONGEST_SECONDS} s") from late
-    if done.returncode or not (part / package.program).exists():
+        raise Unavailable(f"{words} took longer than {LONGEST_SECONDS} s") from late
+    except OSError as error:
+        raise Unavailable(f"{words} did not start: {error}") from error
+    if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
-        raise Unavailable(f"{' '.join(command[:2])} failed: {said[-1]}")
-    part.rename(package.folder)
+        # Where errors are marked, advice follows them.
+        marked = re.findall(r"^\[?ERROR\b.*", f"{done.stderr}\n{done.stdout}", re.M)
+        raise Unavailable(f"{words} failed: {(marked or said[-1:])[0]}")
 
 
 def main(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-SERVERS = ("minio", "localstack", "azurite", "gcs")
+SERVERS = ("spark", "minio", "localstack", "azurite", "gcs")
 LAYERS = (
     "unit",
     "property",

@@ -19,14 +19,22 @@ def newest(uri: Path) -> Path:
 
 def active(uri: Path) -> dict[str, dict]:
     """Add actions of the newest version by path; of a log without checkpoints alone."""
-    found: dict[str, dict] = {}
+    found: dict[tuple, dict] = {}
     for commit in sorted((uri / "_delta_log").glob("*.json")):
-        for action in actions(commit):
-            if "add" in action:
-                found[action["add"]["path"]] = action["add"]
+        there = actions(commit)
+        for action in there:
             if "remove" in action:
-                found.pop(action["remove"]["path"], None)
-    return found
+                found.pop(_key(action["remove"]), None)
+        for action in there:
+            if "add" in action:
+                found[_key(action["add"])] = action["add"]
+    return {path: add for (path, *_), add in found.items()}
+
+
+def _key(file: dict) -> tuple:
+    """What a file goes by in the log: with another deletion vector it is another one."""
+    vector = file.get("deletionVector") or {}
+    return file["path"], vector.get("pathOrInlineDv"), vector.get("offset")
 
 
 def litter(uri: Path) -> list[str]:

@@ -45,20 +45,32 @@ class Child:
 
     `pid` is the server's own, for tests that stop or kill it. Its output goes to `log`. The
     environment is the given one and nothing of ours: no credentials, proxies or settings of
-    whoever runs the tests reach a server.
+    whoever runs the tests reach a server. One that talks has pipes for its standard input and
+    output, whose other ends are the descriptors `to` and `back`; its log is what it says besides.
     """
 
     def __init__(
-        self, command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str]
+        self,
+        command: Sequence[str | Path],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        talks: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "server.log"
         self.pid: int | None = None
+        self.to = self.back = -1
         self._owner = os.getpid()
+        theirs: tuple[int, ...] = ()
+        if talks:
+            (said, self.to), (self.back, heard) = os.pipe(), os.pipe()
+            theirs = (said, heard)
+        talk = ["--talk", *map(str, theirs)] if talks else []
         with self.log.open("ab") as log:
             self._guard = subprocess.Popen(
                 # -I -S: nothing of the tests' environment is imported, it is there in milliseconds.
-                [sys.executable, "-I", "-S", str(GUARD), *map(str, command)],
+                [sys.executable, "-I", "-S", str(GUARD), *talk, *map(str, command)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.PIPE,
@@ -70,7 +82,10 @@ class Child:
                     **environment,
                 },
                 start_new_session=True,
+                pass_fds=theirs,
             )
+        for number in theirs:
+            os.close(number)
         atexit.register(self.stop)
         with self._guard.stderr as said:
             told = said.readline()
@@ -113,6 +128,9 @@ class Child:
         if os.getpid() != self._owner:
             return  # a fork of the process that it belongs to
         atexit.unregister(self.stop)
+        for number in {self.to, self.back} - {-1}:
+            os.close(number)
+        self.to = self.back = -1
         with contextlib.suppress(BrokenPipeError, ValueError):
             self._guard.stdin.write(b"\n")
             self._guard.stdin.close()

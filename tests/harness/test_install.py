@@ -106,8 +106,65 @@ def test_a_missing_toolchain_is_told_for_each_and_fails_nothing(home):
         "servers: ministack found",
         "servers: minio could not: go is not on the path",
         "servers: azurite could not: npm is not on the path",
+        "servers: spark could not: mvn is not on the path",
     ):
         assert line in done.stdout
+
+
+@pytest.fixture
+def toolchains(home, tmp_path, monkeypatch):
+    """A pip, a Maven and a Java of a few lines; gives what was called with what."""
+    folder = tmp_path / "bin"
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    scripts = {
+        "pip": 'at="$4/pyspark/bin"; mkdir -p "$at"; cp /bin/sh "$at/spark-submit"',
+        "mvn": "grep -c 4.0.0 pom.xml; mkdir jars",
+        "java": """echo 'openjdk version "21.0.1"' >&2""",
+    }
+    for name, body in scripts.items():
+        program = folder / name
+        program.write_text(f'#!/bin/sh\necho "{name} $@" >>"{tmp_path}/calls"\n{body}\n', "utf-8")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return lambda: (tmp_path / "calls").read_text("utf-8").splitlines()
+
+
+SPARK = install.PACKAGES["spark"]
+
+
+def test_spark_comes_of_two_toolchains(toolchains):
+    assert install.obtain("spark")[0] == "installed"
+    assert install.obtain("spark")[0] == "found"
+    (pip,) = (call for call in toolchains() if call.startswith("pip"))
+    assert pip.endswith("/spark.part/python pyspark==4.0.1")
+    (maven,) = (call for call in toolchains() if call.startswith("mvn"))
+    assert maven.startswith("mvn dependency:copy-dependencies ")
+    assert (SPARK.folder / "jars").is_dir()
+
+
+def test_half_a_spark_is_none(toolchains, tmp_path):
+    failing = "echo '[ERROR] no such jar'; echo '[ERROR] [Help 1] read this'; exit 1"
+    (tmp_path / "bin" / "mvn").write_text(f"#!/bin/sh\n{failing}\n", "utf-8")
+    said = ("could not", "mvn dependency:copy-dependencies failed: [ERROR] no such jar")
+    assert install.obtain("spark") == said
+    assert not SPARK.folder.exists()
+    with pytest.raises(install.Unavailable, match="spark is not installed"):
+        install.find("spark")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("""echo 'java version "1.8.0_402"' >&2""", "the one on the path has version 1.8.0"),
+        ("echo get one at the shop >&2; exit 1", "the one on the path does not run"),
+    ],
+)
+def test_a_java_that_will_not_do_is_told_before_anything_is_got(toolchains, tmp_path, body, says):
+    (tmp_path / "bin" / "java").write_text(f"#!/bin/sh\n{body}\n", "utf-8")
+    state, why = install.obtain("spark")
+    assert state == "could not"
+    assert why == f"spark needs Java 17 or later; {says}"
+    assert not (tmp_path / "calls").exists()
 
 
 def test_an_unknown_name_is_refused(home, capsys):

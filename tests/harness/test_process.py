@@ -87,6 +87,36 @@ def test_child_gets_nothing_of_our_environment(tmp_path, monkeypatch):
     assert "AWS_SECRET_ACCESS_KEY" not in names
 
 
+ECHO = """
+import sys
+for line in sys.stdin:
+    print("heard", line.strip(), flush=True)
+print("the end", file=sys.stderr)
+"""
+
+
+def test_one_that_talks_is_heard_apart_from_its_log(tmp_path):
+    command = [sys.executable, "-I", "-S", "-c", ECHO]
+    child = Child(command, folder=tmp_path, environment={}, talks=True)
+    os.write(child.to, b"hello\n")
+    assert os.read(child.back, 100) == b"heard hello\n"
+    os.kill(child.pid, signal.SIGKILL)
+    assert os.read(child.back, 100) == b"", "its end is seen at once"
+    child.stop()
+    child.stop()
+    assert child.tail() == ""
+
+
+def test_one_that_talks_sees_the_end_of_who_talks_to_it(tmp_path):
+    command = [sys.executable, "-I", "-S", "-c", ECHO]
+    child = Child(command, folder=tmp_path, environment={}, talks=True)
+    os.close(child.to)
+    child.to = -1
+    assert os.read(child.back, 100) == b""
+    child.stop()
+    assert child.tail() == "the end"
+
+
 def test_one_that_does_not_start_says_why(tmp_path):
     with pytest.raises(StartError, match=r"(?s)does-not-exist did not start.*No such file"):
         Child(["/does-not-exist"], folder=tmp_path, environment={})

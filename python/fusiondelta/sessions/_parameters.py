@@ -26,9 +26,16 @@ def bind(
     Raises:
         ParameterError: One is missing, one is not used, or a value has no SQL type.
     """
+    return bind_texts([sql], values, dialect=dialect)
+
+
+def bind_texts(
+    texts: Sequence[str], values: Mapping[str, Any] | Sequence[Any] | None, *, dialect: str
+) -> dict[str, Any]:
+    """Arrow scalars for the placeholders of several texts together; as `bind`."""
     from fusiondelta._native import placeholders
 
-    needed = placeholders(sql, dialect)
+    needed = list(dict.fromkeys(name for sql in texts for name in placeholders(sql, dialect)))
     if values is None:
         given: dict[str, Any] = {}
     elif isinstance(values, Mapping):
@@ -44,14 +51,14 @@ def bind(
             close = get_close_matches(name, list(given), n=1)
             hint = f"; did you mean it by {close[0]!r}?" if close else ""
             raise ParameterError(
-                f"the query's ${name} has no value among param_values{hint}",
+                f"the parameter ${name} has no value among param_values{hint}",
                 details={"parameter": name},
             )
     for name in given:
         if name not in needed:
             known = ", ".join(f"${n}" for n in needed) or "none"
             raise ParameterError(
-                f"param_values has {name!r}, which the query does not use; its parameters: {known}",
+                f"param_values has {name!r}, which is not used; the parameters: {known}",
                 details={"parameter": name},
             )
     return {name: _scalar(name, value) for name, value in given.items()}

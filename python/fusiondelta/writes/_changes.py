@@ -57,6 +57,10 @@ class ClauseSpec:
     set: list[tuple[str, str]] = field(default_factory=list)
     predicate: str | None = None
 
+    def texts(self) -> list[str | None]:
+        """Its SQL."""
+        return [self.predicate, *(sql for _, sql in self.set)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeSpec:

@@ -30,6 +30,7 @@ from fusiondelta.writes._progress import WriteProgress, WriteWatch
 from fusiondelta.writes._record import WriteRecord
 from fusiondelta.writes._result import CommitAttempt, WriteResult
 from fusiondelta.writes._spec import CommitSpec, WriteSpec
+from fusiondelta.writes._texts import ChangeTexts
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeEngine
@@ -96,6 +97,7 @@ class Committer:
         change: ChangeSpec,
         options: CommitOptions,
         source: WriteSource | None = None,
+        texts: ChangeTexts | None = None,
     ) -> WriteResult:
         """Make the change and commit it, again where the policy and the rows allow it.
 
@@ -140,7 +142,9 @@ class Committer:
         joined = contextlib.nullcontext() if entry is None else entry.context()
         try:
             with joined:
-                return self._committed(location, profile, change, options, source, record)
+                return self._committed(
+                    location, profile, change, options, source, texts or ChangeTexts(), record
+                )
         except BaseException as error:
             record.failed(error)
             raise
@@ -155,6 +159,7 @@ class Committer:
         change: ChangeSpec,
         options: CommitOptions,
         source: WriteSource | None,
+        texts: ChangeTexts,
         record: WriteRecord,
     ) -> WriteResult:
         commit_id = new_id()
@@ -177,7 +182,9 @@ class Committer:
         record.write = {"commit_id": commit_id, "write_safety": safety, "attempts": []}
         watch = WriteWatch(options.progress, change.kind, io)
         with watch.watching():
-            found = self._attempt(spec, change, source, clock, record, attempts, watch)
+            found = self._attempt(
+                spec, change, source, texts, clock, record, attempts, watch
+            )
         attempts.append(
             CommitAttempt(
                 number=clock.number,
@@ -218,6 +225,7 @@ class Committer:
         spec: CommitSpec,
         change: ChangeSpec,
         source: WriteSource | None,
+        texts: ChangeTexts,
         clock: _Clock,
         record: WriteRecord,
         attempts: list[CommitAttempt],
@@ -232,7 +240,7 @@ class Committer:
                     record.snapshots = dict(source.snapshots())
                     record.sources = source.read_from()
                 try:
-                    with record.attempt():
+                    with texts.opened() as named, record.attempt():
                         return self.native.commit(
                             replace(spec, source_version=read),
                             change,
@@ -240,6 +248,7 @@ class Committer:
                             dict(self.settings),
                             query=None if rows is None else rows.query,
                             stream=None if rows is None else rows.stream,
+                            options=named,
                             timeout=clock.left(),
                         )
                 except CommitConflict as error:
@@ -256,6 +265,14 @@ class Committer:
         finally:
             if source is not None:
                 source.close()
+
+    def describe(self, uri: str | os.PathLike[str]) -> Mapping[str, str]:
+        """Properties of the table at its newest version."""
+        location = self.resolution.canonical(os.fspath(uri))
+        found: Mapping[str, str] = json.loads(
+            self.native.open_delta(location, self.native.io).detail_json()
+        )["properties"]
+        return found
 
     def properties(
         self, uri: str | os.PathLike[str], given: Mapping[str, str] | None

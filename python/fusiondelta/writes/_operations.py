@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
 from fusiondelta.errors import ConfigurationError
@@ -22,13 +22,16 @@ from fusiondelta.writes._changes import (
 )
 from fusiondelta.writes._commit import CommitOptions, Committer
 from fusiondelta.writes._ingest import WriteSource
-from fusiondelta.writes._merge import TableMerge, condition
+from fusiondelta.writes._merge import TableMerge, condition, quote
 from fusiondelta.writes._progress import WriteProgress
 from fusiondelta.writes._result import WriteResult
 from fusiondelta.writes._spec import WriterProperties, WriteSpec
+from fusiondelta.writes._texts import ChangeTexts
 
 Uri = str | os.PathLike[str]
 IdempotencyKey = tuple[str, int]
+#: Values by name or by position, as in queries.
+Parameters = Mapping[str, Any] | Sequence[Any]
 
 
 class TableOperations:
@@ -44,6 +47,14 @@ class TableOperations:
     - ``metadata``: text by name, kept in the commit.
     - ``progress``: called four times a second with a `WriteProgress`, from a thread of its own.
 
+    Changes that are described in SQL take besides:
+
+    - ``param_values``: values of the placeholders ``$name`` or ``$1`` in all of their texts.
+    - ``sources``: tables that subqueries can name, as in queries. The table itself is ``target``.
+    - ``deletion_vectors``: whether rows are deleted by deletion vectors instead of in new files. As
+      the table's property ``delta.enableDeletionVectors`` says where None; with
+      ``allow_metadata_change=True`` a table gets the property first, in a commit of its own.
+
     and raises
 
     - `CommitConflict` where another writer won, with what it did;
@@ -57,6 +68,11 @@ class TableOperations:
     _committer: Committer
     _spill_dir: str | None
 
+    if TYPE_CHECKING:
+
+        def query(self, query: str, *, sources: Mapping[str, Any]) -> Any:
+            """Of the engine."""
+
     def write_delta(
         self,
         uri: Uri,
@@ -68,6 +84,7 @@ class TableOperations:
         partition_by: str | Sequence[str] | None = None,
         replace_where: str | None = None,
         replace_partitions: bool = False,
+        param_values: Parameters | None = None,
         target_file_size: int | str | None = None,
         allow_truncated_timestamps: bool = False,
         writer_properties: WriterProperties | None = None,
@@ -95,8 +112,8 @@ class TableOperations:
             replace_where: With mode ``overwrite``: SQL predicate; only the rows it selects are
                 replaced, and the new rows must all satisfy it.
             replace_partitions: With mode ``overwrite``: only the partitions that the new rows are
-                in are replaced (Spark's dynamic partition overwrite). A query is run twice for it,
-                Arrow data is held in memory.
+                in are replaced (Spark's dynamic partition overwrite).
+            param_values: Values of the placeholders of ``replace_where``.
             target_file_size: Bytes of a data file, about.
             allow_truncated_timestamps: Whether nanoseconds are cut off timestamps; a Delta table
                 keeps microseconds, and a value that would lose some fails the write without it.
@@ -133,13 +150,18 @@ class TableOperations:
             properties=self._committer.properties(uri, properties),
         )
         options = _options(idempotency_key, retry, timeout, metadata, progress)
-        return self._committer.commit(uri, spec, options, self._rows(data, schema, retry))
+        texts = self._texts([replace_where], param_values)
+        return self._committer.commit(uri, spec, options, self._rows(data, schema, retry), texts)
 
     def delete(
         self,
         uri: Uri,
         predicate: str | None = None,
         *,
+        param_values: Parameters | None = None,
+        sources: Mapping[str, Any] | None = None,
+        deletion_vectors: bool | None = None,
+        allow_metadata_change: bool = False,
         writer_properties: WriterProperties | None = None,
         idempotency_key: IdempotencyKey | None = None,
         retry: RetryPolicy | None = None,
@@ -150,11 +172,27 @@ class TableOperations:
         """Delete the rows of a table for which an SQL predicate is true, or all of them.
 
         ``result.operation_metrics["num_deleted_rows"]`` says how many; nothing to delete is no
-        commit. Options and errors: see `TableOperations`.
+        commit.
+
+        Args:
+            uri: Location of the table.
+            predicate: Which rows: parsed to its last character, bound and coerced as in a query.
+            param_values: As of `TableOperations`; the rest too.
+            sources: See there.
+            deletion_vectors: See there.
+            allow_metadata_change: See there.
+            writer_properties: How Parquet files are written.
+            idempotency_key: See there.
+            retry: See there.
+            timeout: See there.
+            metadata: See there.
+            progress: See there.
         """
         spec = DeleteSpec(predicate=predicate, writer_properties=writer_properties)
         options = _options(idempotency_key, retry, timeout, metadata, progress)
-        return self._committer.commit(uri, spec, options)
+        texts = self._texts([predicate], param_values, sources, deletion_vectors)
+        self._enable_vectors(uri, deletion_vectors, allow_metadata_change)
+        return self._committer.commit(uri, spec, options, texts=texts)
 
     def update(
         self,
@@ -162,6 +200,10 @@ class TableOperations:
         updates: Mapping[str, str],
         predicate: str | None = None,
         *,
+        param_values: Parameters | None = None,
+        sources: Mapping[str, Any] | None = None,
+        deletion_vectors: bool | None = None,
+        allow_metadata_change: bool = False,
         writer_properties: WriterProperties | None = None,
         idempotency_key: IdempotencyKey | None = None,
         retry: RetryPolicy | None = None,
@@ -173,10 +215,15 @@ class TableOperations:
 
         Args:
             uri: Location of the table.
-            updates: SQL expression by column.
+            updates: SQL expression by column. A column keeps the value it is given or refuses it:
+                what would be rounded, cut or read from text needs a CAST in the expression.
             predicate: Which rows.
+            param_values: As of `TableOperations`; the rest too.
+            sources: See there.
+            deletion_vectors: See there.
+            allow_metadata_change: See there.
             writer_properties: How Parquet files are written.
-            idempotency_key: As of `TableOperations`; the rest too.
+            idempotency_key: See there.
             retry: See there.
             timeout: See there.
             metadata: See there.
@@ -188,7 +235,11 @@ class TableOperations:
             set=list(updates.items()), predicate=predicate, writer_properties=writer_properties
         )
         options = _options(idempotency_key, retry, timeout, metadata, progress)
-        return self._committer.commit(uri, spec, options)
+        texts = self._texts(
+            [predicate, *updates.values()], param_values, sources, deletion_vectors
+        )
+        self._enable_vectors(uri, deletion_vectors, allow_metadata_change)
+        return self._committer.commit(uri, spec, options, texts=texts)
 
     def merge(
         self,
@@ -200,6 +251,10 @@ class TableOperations:
         source_alias: str = "source",
         target_alias: str = "target",
         merge_schema: bool = False,
+        param_values: Parameters | None = None,
+        sources: Mapping[str, Any] | None = None,
+        deletion_vectors: bool | None = None,
+        allow_metadata_change: bool = False,
         writer_properties: WriterProperties | None = None,
         idempotency_key: IdempotencyKey | None = None,
         retry: RetryPolicy | None = None,
@@ -218,8 +273,12 @@ class TableOperations:
             source_alias: Name of the source in SQL.
             target_alias: Name of the table in SQL.
             merge_schema: Whether columns that only the source has are added to the table.
+            param_values: As of `TableOperations`; the rest too.
+            sources: See there.
+            deletion_vectors: See there.
+            allow_metadata_change: See there.
             writer_properties: How Parquet files are written.
-            idempotency_key: As of `TableOperations`; the rest too.
+            idempotency_key: See there.
             retry: See there.
             timeout: See there.
             metadata: See there.
@@ -229,7 +288,10 @@ class TableOperations:
         rows = self._rows(source, schema, retry)
 
         def execute(spec: MergeSpec) -> WriteResult:
-            return self._committer.commit(uri, spec, options, rows)
+            said = [spec.on, *(text for clause in spec.clauses for text in clause.texts())]
+            texts = self._texts(said, param_values, sources, deletion_vectors)
+            self._enable_vectors(uri, deletion_vectors, allow_metadata_change)
+            return self._committer.commit(uri, spec, options, rows, texts)
 
         return TableMerge(
             _on=condition(on, source_alias, target_alias),
@@ -370,6 +432,34 @@ class TableOperations:
         _meant("drop_constraint", allow_metadata_change)
         spec = DropConstraintSpec(name=name, missing_ok=missing_ok)
         return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata, progress))
+
+    def _texts(
+        self,
+        texts: Sequence[str | None],
+        param_values: Parameters | None,
+        sources: Mapping[str, Any] | None = None,
+        deletion_vectors: bool | None = None,
+    ) -> ChangeTexts:
+        def table(alias: str, source: Any) -> Callable[[], Any]:
+            return lambda: self.query(f"SELECT * FROM {quote(alias)}", sources={alias: source})
+
+        return ChangeTexts.of(
+            texts,
+            param_values=param_values,
+            tables={alias: table(alias, source) for alias, source in (sources or {}).items()},
+            deletion_vectors=deletion_vectors,
+            dialect=self._committer.settings.get("datafusion.sql_parser.dialect", "generic"),
+        )
+
+    def _enable_vectors(self, uri: Uri, wanted: bool | None, allowed: bool) -> None:
+        """Give a table deletion vectors, in a commit of its own, where that is asked for."""
+        if not (wanted and allowed):
+            return
+        described = self._committer.describe(uri)
+        if described.get("delta.enableDeletionVectors") != "true":
+            self.set_properties(
+                uri, {"delta.enableDeletionVectors": "true"}, allow_metadata_change=True
+            )
 
     def _rows(self, data: Any, schema: Any, retry: RetryPolicy | None) -> WriteSource:
         spool = retry is not None and retry.spool

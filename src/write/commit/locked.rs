@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::forward::in_front;
 use super::gate::Progress;
-use super::lock::{Item, LockTable, exists, in_log};
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::store::dynamodb::{Item, LockTable, exists, in_log};
 
 /// The log of a table whose commits go through a table of locks.
 pub struct LockedLog {

@@ -4,11 +4,12 @@
 //! what delta-rs does not look at, remembers what became of each attempt, and knows the operation's own
 //! commits again. Once closed it lets no further commit begin.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use deltalake::DeltaResult;
+use deltalake::kernel::Add;
 use deltalake::kernel::transaction::{CommitConflictError, TransactionError};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use parking_lot::Mutex;
@@ -39,10 +40,22 @@ pub enum Reads {
     Nothing,
     /// Those of the files it removes, and puts into other files as they are (compaction).
     ItsFiles,
+    /// Those that it says it has read, once it has (`ReadRows`).
+    Rows,
     /// Those that delta-rs finds by the operation's predicate.
     ByPredicate,
     /// All: what others add matters too (a constraint that every row has to keep).
     Everything,
+}
+
+/// Whether any of the files that a commit adds may have rows that an operation would have read.
+pub type MayMatch = Box<dyn Fn(&[Add]) -> bool + Send + Sync>;
+
+/// What an operation has read.
+pub struct ReadRows {
+    /// Files, by their paths in the log.
+    pub files: HashSet<String>,
+    pub may_match: MayMatch,
 }
 
 /// What lost, and against what.
@@ -88,6 +101,7 @@ pub struct Progress {
     hook: Option<Hook>,
     phase: watch::Sender<Phase>,
     state: Mutex<State>,
+    read: OnceLock<ReadRows>,
 }
 
 impl Progress {
@@ -102,7 +116,13 @@ impl Progress {
             hook: spec.hook.clone(),
             phase: watch::channel(Phase::Quiet).0,
             state: Mutex::default(),
+            read: OnceLock::new(),
         })
+    }
+
+    /// Says what the operation has read, before it commits.
+    pub fn read(&self, rows: ReadRows) {
+        let _ = self.read.set(rows);
     }
 
     /// Lets no further commit begin.
@@ -199,6 +219,7 @@ impl Gate {
             && progress.transaction.is_none()
             && progress.source.is_none()
             && progress.reads != Reads::Everything
+            && progress.reads != Reads::Rows
         {
             return Ok(());
         }
@@ -252,6 +273,12 @@ impl Gate {
                 return Some((CommitConflictError::ConcurrentDeleteDelete, about));
             }
         }
+        if since_base
+            && let Some(read) = self.progress.read.get()
+            && let Some(lost) = self.taken(read, winner)
+        {
+            return Some(lost);
+        }
         let everything = since_base && self.progress.reads == Reads::Everything;
         if (everything || self.progress.source.is_some()) && winner.changes_data {
             let error = if winner.removed.is_empty() {
@@ -260,6 +287,31 @@ impl Gate {
                 CommitConflictError::ConcurrentDeleteRead
             };
             return Some((error, "the rows that were read".to_owned()));
+        }
+        None
+    }
+
+    /// What a commit takes from an operation that has read these rows. Files that are only put into others
+    /// as they are take nothing, unless they were to be removed.
+    fn taken(&self, read: &ReadRows, winner: &Entry) -> Option<(CommitConflictError, String)> {
+        if !winner.changes_data {
+            return None;
+        }
+        let gone: Vec<_> = winner
+            .removed
+            .iter()
+            .filter(|path| read.files.contains(*path))
+            .collect();
+        if !gone.is_empty() {
+            let about = format!("the files {}", names(gone.into_iter()));
+            return Some((CommitConflictError::ConcurrentDeleteRead, about));
+        }
+        let passes = self.progress.appends_pass && winner.is_blind;
+        if !passes && !winner.adds.is_empty() && (read.may_match)(&winner.adds) {
+            return Some((
+                CommitConflictError::ConcurrentAppend,
+                "the rows that were read".to_owned(),
+            ));
         }
         None
     }
@@ -294,7 +346,7 @@ in_front!(Gate {
         };
         let progress = &self.progress;
         let hidden: &[&[u8]] = match progress.reads {
-            Reads::Nothing | Reads::ItsFiles => &[b"{\"add\"", b"{\"remove\"", b"{\"cdc\""],
+            Reads::Nothing | Reads::ItsFiles | Reads::Rows => &[b"{\"add\"", b"{\"remove\"", b"{\"cdc\""],
             _ if progress.appends_pass
                 && Entry::parse(version, &bytes).is_ok_and(|entry| entry.is_blind) =>
             {

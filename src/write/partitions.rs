@@ -11,12 +11,9 @@ use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{SortOptions, filter_record_batch, not};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::row::{Row, RowConverter, Rows, SortField};
-use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::{HashSet, Result, internal_datafusion_err};
-use datafusion::datasource::provider_as_source;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::sorts::sort::SortExec;
@@ -71,7 +68,7 @@ pub const GROUPS: usize = 2;
 /// Rows in two parts.
 pub struct Split {
     /// Those of few partitions, in the streams of the plan.
-    pub few: LogicalPlan,
+    pub few: Arc<dyn ExecutionPlan>,
     /// All others, by partition.
     pub others: Groups,
 }
@@ -129,13 +126,12 @@ pub fn split(
         few.push(Given::once(passing.build()));
         others.push(Given::once(sorted.build()));
     }
-    let few = StreamingTable::try_new(Arc::clone(&schema), few)?;
-    let few = LogicalPlanBuilder::scan("few", provider_as_source(Arc::new(few)), None)?.build()?;
+    let few = StreamingTableExec::try_new(Arc::clone(&schema), few, None, [], false, None)?;
     let others = StreamingTableExec::try_new(Arc::clone(&schema), others, None, [], false, None)?;
     let sort = SortExec::new(order.clone(), Arc::new(others)).with_preserve_partitioning(true);
     let merge = SortPreservingMergeExec::new(order, Arc::new(sort));
     Ok(Split {
-        few,
+        few: Arc::new(few),
         others: Groups {
             keys: Keys::new(&schema, &indices)?,
             schema,
@@ -358,14 +354,13 @@ impl Groups {
     }
 
     /// A plan of rows to be fed to it, and where to.
-    pub fn plan(&self) -> Result<(LogicalPlan, Feed)> {
+    pub fn plan(&self) -> Result<(Arc<dyn ExecutionPlan>, Feed)> {
         let schema = &self.schema;
         let builder = RecordBatchReceiverStream::builder(Arc::clone(schema), AHEAD);
         let feed = builder.tx();
-        let table =
-            StreamingTable::try_new(Arc::clone(schema), vec![Given::once(builder.build())])?;
-        let plan = LogicalPlanBuilder::scan("group", provider_as_source(Arc::new(table)), None)?;
-        Ok((plan.build()?, feed))
+        let rows = vec![Given::once(builder.build())];
+        let plan = StreamingTableExec::try_new(Arc::clone(schema), rows, None, [], false, None)?;
+        Ok((Arc::new(plan), feed))
     }
 
     /// Feeds the next group.

@@ -13,9 +13,8 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use url::Url;
 
-use super::cache;
-use super::log;
-use crate::commit::entry;
+use super::commit::entry;
+use crate::delta::{cache, log};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;

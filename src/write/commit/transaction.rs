@@ -52,6 +52,8 @@ pub struct Prepared {
     pub existing: Option<Arc<Pinned>>,
     pub store: LogStoreRef,
     pub properties: CommitProperties,
+    /// What the gate knows of it.
+    pub progress: Arc<Progress>,
 }
 
 impl Prepared {
@@ -156,6 +158,7 @@ where
         existing: existing.clone(),
         store: gate,
         properties: properties(spec),
+        progress: Arc::clone(&progress),
     };
     let ended = until_stopped(operation(prepared), &progress, stop).await;
     let done = |version, effect, metrics| Done {

@@ -1,4 +1,5 @@
-//! Changes of a table, on delta-rs' builders.
+//! Changes of a table by their kinds: those of rows are made here, those of metadata and files by delta-rs'
+//! builders.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -6,23 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use datafusion::common::Column;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::DataFrame;
-use deltalake::DeltaTable;
-use deltalake::operations::merge::MergeBuilder;
+use deltalake::kernel::transaction::PROTOCOL;
 use deltalake::operations::optimize::OptimizeType;
 use deltalake::operations::vacuum::VacuumMode;
 use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::{FilterLiteral, FilterValue, filter_literal};
 use serde_json::{Value, json};
 
-use super::expressions;
-use super::write::{self, Mode, WriteSpec};
-use crate::commit::gate::Reads;
-use crate::commit::transaction::{Finished, Prepared};
+use super::commit::transaction::{Finished, Prepared};
+use super::constraints;
+use super::dml;
+use super::expressions::TARGET;
+use super::insert::{self, Mode, WriteSpec};
+use super::merge;
+use super::optimize::{self, Compaction};
+use super::target::{ChangeOptions, Target};
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::write::commit::gate::Reads;
 
 /// Column (of the table) and the SQL expression it is set to.
 pub type Assignments = Vec<(String, String)>;
@@ -46,8 +49,6 @@ pub struct Clause {
 
 pub struct Merge {
     pub source: LogicalPlan,
-    /// Whether the source can be read once only.
-    pub once: bool,
     pub on: String,
     pub source_alias: String,
     pub target_alias: String,
@@ -108,7 +109,10 @@ impl Change {
                 Reads::Nothing
             }
             Self::AddConstraint { .. } => Reads::Everything,
-            _ => Reads::ByPredicate,
+            Self::Write(..) | Self::Delete { .. } | Self::Update { .. } | Self::Merge(_) => {
+                Reads::Rows
+            }
+            Self::Restore { .. } => Reads::ByPredicate,
         }
     }
 
@@ -136,13 +140,46 @@ pub async fn make(
     prepared: Prepared,
     state: SessionState,
     writer: WriterProperties,
+    options: ChangeOptions,
 ) -> Result<Finished> {
-    if let Some(found) = &prepared.existing {
-        expressions::check(&change, &found.snapshot, &state)?;
-    }
     let change = match change {
         Change::Write(spec, input) => {
-            return write::write(*spec, prepared, *input, state, writer).await;
+            return insert::write(*spec, prepared, *input, state, writer, options).await;
+        }
+        Change::Delete { predicate } => {
+            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
+            return dml::delete(target, prepared, predicate).await;
+        }
+        Change::Update { set, predicate } => {
+            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
+            return dml::update(target, prepared, set, predicate).await;
+        }
+        Change::Merge(merge) => {
+            let name = merge.target_alias.clone();
+            let added = merge
+                .merge_schema
+                .then(|| merge.source.schema().as_arrow().clone());
+            let target = Target::open(&prepared, state, writer, options, &name, added.as_ref())?;
+            return merge::merge(target, prepared, *merge).await;
+        }
+        Change::Optimize {
+            z_order,
+            filters,
+            target_file_size,
+            min_commit_interval: None,
+            max_concurrent_tasks,
+        } if z_order.is_empty() => {
+            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
+            let how = Compaction {
+                filters,
+                target_size: target_file_size,
+                tasks: max_concurrent_tasks,
+            };
+            return optimize::compact(target, prepared, how).await;
+        }
+        Change::AddConstraint { name, expression } => {
+            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
+            return constraints::add(target, prepared, name, expression).await;
         }
         other => other,
     };
@@ -153,7 +190,6 @@ pub async fn make(
             format!("there is no table at {}", prepared.store.root_url()),
         ));
     }
-    let snapshot = prepared.snapshot();
     let Prepared {
         table,
         properties,
@@ -161,60 +197,12 @@ pub async fn make(
         ..
     } = prepared;
     let (table, metrics) = match change {
-        // Dealt with above: the only one that can do without a table.
-        Change::Write(..) => (table, Value::Null),
-        Change::Delete { predicate } => {
-            let mut builder = table
-                .delete()
-                .with_session_state(session)
-                .with_writer_properties(writer)
-                .with_commit_properties(properties);
-            if let Some(predicate) = predicate {
-                builder = builder.with_predicate(predicate);
-            }
-            let (table, metrics) = builder.await?;
-            (table, json(metrics))
-        }
-        Change::Update { set, predicate } => {
-            let mut builder = table
-                .update()
-                .with_session_state(session)
-                .with_writer_properties(writer)
-                .with_commit_properties(properties);
-            for (column, expression) in set {
-                builder = builder.with_update(Column::new_unqualified(column), expression);
-            }
-            if let Some(predicate) = predicate {
-                builder = builder.with_predicate(predicate);
-            }
-            let (table, metrics) = builder.await?;
-            (table, json(metrics))
-        }
-        Change::Merge(merge) => {
-            let columns = all_columns(&merge, &table)?;
-            let Merge {
-                source,
-                once,
-                on,
-                source_alias,
-                target_alias,
-                merge_schema,
-                clauses,
-            } = *merge;
-            let mut builder = MergeBuilder::new(store, snapshot, on, DataFrame::new(state, source))
-                .with_source_alias(source_alias)
-                .with_target_alias(target_alias)
-                .with_merge_schema(merge_schema)
-                .with_streaming(once)
-                .with_session_state(session)
-                .with_writer_properties(writer)
-                .with_commit_properties(properties);
-            for clause in clauses {
-                builder = add_clause(builder, clause, &columns)?;
-            }
-            let (table, metrics) = builder.await?;
-            (table, json(metrics))
-        }
+        // Dealt with above.
+        Change::Write(..)
+        | Change::Delete { .. }
+        | Change::Update { .. }
+        | Change::Merge(_)
+        | Change::AddConstraint { .. } => (table, Value::Null),
         Change::Optimize {
             z_order,
             filters,
@@ -295,6 +283,9 @@ pub async fn make(
                     ),
                 ));
             }
+            PROTOCOL
+                .check_append_only(table.snapshot()?.snapshot())
+                .map_err(deltalake::DeltaTableError::from)?;
             let (table, metrics) = table
                 .restore()
                 .with_version_to_restore(version)
@@ -308,15 +299,6 @@ pub async fn make(
             let table = table
                 .set_tbl_properties()
                 .with_properties(wanted)
-                .with_commit_properties(properties)
-                .await?;
-            (table, Value::Null)
-        }
-        Change::AddConstraint { name, expression } => {
-            let table = table
-                .add_constraint()
-                .with_constraint(name, expression)
-                .with_session_state(session)
                 .with_commit_properties(properties)
                 .await?;
             (table, Value::Null)
@@ -365,63 +347,4 @@ fn literals<'a>(
         out.push(filter_literal(column, operator, value)?);
     }
     Ok(out)
-}
-
-/// What the `all` clauses of a merge set: the source's columns that the table has, or every one where the
-/// schema may grow.
-fn all_columns(merge: &Merge, table: &DeltaTable) -> Result<Assignments> {
-    let schema = table.snapshot()?.schema();
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    Ok(merge
-        .source
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .filter(|name| merge.merge_schema || schema.field(name).is_some())
-        .map(|name| {
-            let from = format!("{}.{}", quoted(&merge.source_alias), quoted(name));
-            (name.to_owned(), from)
-        })
-        .collect())
-}
-
-fn add_clause(
-    builder: MergeBuilder,
-    clause: Clause,
-    columns: &Assignments,
-) -> Result<MergeBuilder> {
-    let Clause { kind, predicate } = clause;
-    macro_rules! with {
-        ($clause:ident, $set:ident, $assignments:expr) => {
-            builder.$clause(|mut made| {
-                for (column, expression) in $assignments {
-                    made = made.$set(Column::new_unqualified(column), expression);
-                }
-                match predicate {
-                    Some(predicate) => made.predicate(predicate),
-                    None => made,
-                }
-            })
-        };
-        ($clause:ident) => {
-            builder.$clause(|made| match predicate {
-                Some(predicate) => made.predicate(predicate),
-                None => made,
-            })
-        };
-    }
-    Ok(match kind {
-        ClauseKind::MatchedUpdate(set) => with!(when_matched_update, update, set),
-        ClauseKind::MatchedUpdateAll => with!(when_matched_update, update, columns.clone()),
-        ClauseKind::MatchedDelete => with!(when_matched_delete),
-        ClauseKind::NotMatchedInsert(set) => with!(when_not_matched_insert, set, set),
-        ClauseKind::NotMatchedInsertAll => {
-            with!(when_not_matched_insert, set, columns.clone())
-        }
-        ClauseKind::NotMatchedBySourceUpdate(set) => {
-            with!(when_not_matched_by_source_update, update, set)
-        }
-        ClauseKind::NotMatchedBySourceDelete => with!(when_not_matched_by_source_delete),
-    }?)
 }

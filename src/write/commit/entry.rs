@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use deltalake::kernel::Action;
+use deltalake::kernel::{Action, Add};
 use deltalake::logstore::{LogStore, get_actions};
 use serde_json::Value;
 
@@ -41,6 +41,8 @@ pub struct Entry {
     /// Application transactions: app id and version.
     pub transactions: Vec<(String, i64)>,
     pub added: BTreeSet<String>,
+    /// What it adds that changes data.
+    pub adds: Vec<Add>,
     pub removed: BTreeSet<String>,
     /// Whether rows were added or removed, not only moved to other files.
     pub changes_data: bool,
@@ -75,7 +77,10 @@ impl Entry {
                     .and_then(|s| s["numRecords"].as_u64());
                 self.effect.rows += rows.unwrap_or_default();
                 self.changes_data |= add.data_change;
-                self.added.insert(add.path);
+                self.added.insert(add.path.clone());
+                if add.data_change {
+                    self.adds.push(add);
+                }
             }
             Action::Remove(remove) => {
                 self.effect.files_removed += 1;

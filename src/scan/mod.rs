@@ -1,0 +1,5 @@
+//! What is read of tables: files by what the log says of them, and rows by their place in these.
+
+pub mod files;
+pub mod positions;
+pub mod prune;

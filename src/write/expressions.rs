@@ -1,0 +1,519 @@
+//! SQL texts of a change as expressions: parsed to their last character, bound and coerced as in a query.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::catalog::TableProvider;
+use datafusion::common::ParamValues;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DataFusionError, ScalarValue, SchemaError};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, cast};
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr as SqlExpr, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr,
+    Statement, TableFactor, Value, visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+
+use crate::error::{ErrorKind, NativeError, Result};
+
+/// Name of the changed table in its own predicates, where the caller gives it none.
+pub const TARGET: &str = "target";
+
+/// A SQL text that a change was given, and what it is there.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// `predicate`, `the value of "price"` and the like, for messages.
+    pub role: String,
+    pub sql: String,
+}
+
+impl Text {
+    pub fn new(role: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            sql: sql.into(),
+        }
+    }
+
+    fn error(&self, message: &str, at: Option<Location>) -> NativeError {
+        let place = match at {
+            Some(at) if at.line > 0 => format!(" at line {}, column {}", at.line, at.column),
+            _ => String::new(),
+        };
+        let error = NativeError::new(
+            ErrorKind::Sql,
+            format!("{} ({}){place}: {message}", self.role, self.sql.trim()),
+        );
+        match at {
+            Some(at) if at.line > 0 => error
+                .with("line", at.line.to_string())
+                .with("column", at.column.to_string()),
+            _ => error,
+        }
+    }
+}
+
+/// How number literals with a fraction are typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fractions {
+    /// As the session says, in doubles unless it says otherwise: predicates mean what they mean in a query.
+    AsInQueries,
+    /// Exact: an assigned number keeps its value.
+    Decimal,
+    /// Of a text that is kept with the table, whose names are taken as they are written, too.
+    Stored,
+}
+
+/// Binds texts to the columns of relations, in a session in which all tables of the change are
+/// registered.
+pub struct Binder {
+    state: SessionState,
+    parameters: Option<ParamValues>,
+}
+
+impl Binder {
+    /// Values of `$1` and `$name` by name; empty for none.
+    pub fn new(state: SessionState, parameters: Vec<(String, ScalarValue)>) -> Self {
+        let parameters = (!parameters.is_empty()).then(|| {
+            let values = parameters
+                .into_iter()
+                .map(|(name, value)| (name, value.into()));
+            ParamValues::Map(values.collect())
+        });
+        Self { state, parameters }
+    }
+
+    pub fn state(&self) -> &SessionState {
+        &self.state
+    }
+
+    /// Registers a table that texts can name.
+    pub fn register(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {
+        let reference = datafusion::common::TableReference::bare(name);
+        let schema = self.state.schema_for_ref(reference)?;
+        schema.deregister_table(name)?;
+        schema.register_table(name.to_owned(), table)?;
+        Ok(())
+    }
+
+    /// A condition over relations, for where rows are kept that it is true of (a filter, a join, a CASE).
+    pub async fn condition(&self, text: &Text, relations: &[&str]) -> Result<Expr> {
+        let bound = self.bind(text, relations, Fractions::AsInQueries).await?;
+        match bound.data_type {
+            DataType::Boolean => Ok(bound.expr),
+            DataType::Null => Ok(cast(bound.expr, DataType::Boolean)),
+            other => Err(text.error(
+                &format!("it is of type {other}; a condition is true or false"),
+                None,
+            )),
+        }
+    }
+
+    /// An expression over relations, and its type.
+    ///
+    /// # Errors
+    /// `sql` with line and column of what is not understood.
+    pub async fn bind(
+        &self,
+        text: &Text,
+        relations: &[&str],
+        fractions: Fractions,
+    ) -> Result<Bound> {
+        let parsed = self.parse(text)?;
+        let mut state = self.state.clone();
+        let options = &mut state.config_mut().options_mut().sql_parser;
+        match fractions {
+            Fractions::AsInQueries => {}
+            Fractions::Decimal => options.parse_float_as_decimal = true,
+            Fractions::Stored => options.enable_ident_normalization = false,
+        }
+        let statement = select(parsed, relations, self.dialect()?.as_ref())?;
+        let planned = state.statement_to_plan(statement).await;
+        let plan = planned.map_err(|e| self.explain(text, &e))?;
+        let plan = match &self.parameters {
+            Some(values) => plan
+                .with_param_values(values.clone())
+                .map_err(|e| self.explain(text, &e))?,
+            None => plan,
+        };
+        let LogicalPlan::Projection(projection) = plan else {
+            return Err(text.error("it is no expression over the rows of a table", None));
+        };
+        // Aggregates and windows leave a node of their own beneath the projection.
+        let is_rows_alone = matches!(
+            projection.input.as_ref(),
+            LogicalPlan::TableScan(_)
+                | LogicalPlan::Join(_)
+                | LogicalPlan::SubqueryAlias(_)
+                | LogicalPlan::EmptyRelation(_)
+        );
+        let expr = match projection.expr.as_slice() {
+            [one] if is_rows_alone => one.clone().unalias(),
+            _ => {
+                return Err(text.error(
+                    "aggregates, window functions and wildcards have no place here: it is computed \
+                     row by row; put an aggregate into a subquery",
+                    None,
+                ));
+            }
+        };
+        let unbound = first_placeholder(&expr)?;
+        if let Some(name) = unbound {
+            return Err(text.error(&format!("the parameter {name} has no value"), None));
+        }
+        let data_type = self
+            .coerced_type(&projection.input, &expr)
+            .map_err(|e| self.explain(text, &e))?;
+        Ok(Bound { expr, data_type })
+    }
+
+    /// A text that is kept with the table, over its rows. Other writers do not fold names to lower case.
+    pub async fn stored(&self, text: &Text, relation: &str) -> Result<Bound> {
+        match self.bind(text, &[relation], Fractions::Stored).await {
+            Ok(bound) => Ok(bound),
+            Err(_) => self.bind(text, &[relation], Fractions::AsInQueries).await,
+        }
+    }
+
+    /// The type that the expression has once its operands are made to agree.
+    fn coerced_type(
+        &self,
+        input: &Arc<LogicalPlan>,
+        expr: &Expr,
+    ) -> datafusion::common::Result<DataType> {
+        let plan = datafusion::logical_expr::LogicalPlanBuilder::from(input.as_ref().clone())
+            .project([expr.clone().alias("value")])?
+            .build()?;
+        let analyzed = self.state.analyzer().execute_and_check(
+            plan,
+            self.state.config_options(),
+            |_, _| {},
+        )?;
+        Ok(analyzed.schema().field(0).data_type().clone())
+    }
+
+    fn dialect(&self) -> Result<Box<dyn Dialect>> {
+        let name = &self.state.config_options().sql_parser.dialect;
+        dialect_from_str(name.as_ref()).ok_or_else(|| {
+            NativeError::new(
+                ErrorKind::Configuration,
+                format!("there is no SQL dialect {:?}", name.as_ref()),
+            )
+        })
+    }
+
+    fn parse(&self, text: &Text) -> Result<SqlExpr> {
+        let dialect = self.dialect()?;
+        let limit = self.state.config_options().sql_parser.recursion_limit;
+        let (parsed, rest) =
+            parse(&text.sql, dialect.as_ref(), limit.get()).map_err(|e| text.parser_error(e))?;
+        if let Some((token, at)) = rest {
+            return Err(text.error(
+                &format!(
+                    "{token:?} is not understood; nothing may follow the expression before it"
+                ),
+                Some(at),
+            ));
+        }
+        let mut parsed = parsed;
+        let _ = visit_expressions_mut(&mut parsed, |part| {
+            repair(part);
+            ControlFlow::<()>::Continue(())
+        });
+        Ok(parsed)
+    }
+
+    /// A planner's error with the text, the place in it, and the nearest name.
+    fn explain(&self, text: &Text, error: &DataFusionError) -> NativeError {
+        if let DataFusionError::SchemaError(inner, _) = error.find_root() {
+            match inner.as_ref() {
+                SchemaError::FieldNotFound {
+                    field,
+                    valid_fields,
+                } => return self.unknown_column(text, field, valid_fields),
+                SchemaError::AmbiguousReference { field } => {
+                    let message = format!("{} stands for several columns; qualify it", field.name);
+                    return text.error(&message, self.locate(text, &field.name));
+                }
+                _ => {}
+            }
+        }
+        let said = NativeError::new(ErrorKind::Sql, error.find_root().strip_backtrace()).message;
+        let said = said
+            .trim_start_matches("Error during planning: ")
+            .trim_start_matches("SQL error: ")
+            .trim_start_matches("This feature is not implemented: ");
+        // A function called with types it does not take is reported as a bug, with the reason last.
+        let said = said
+            .rsplit_once("in DataFusion's issue tracker")
+            .map_or(said, |(_, reason)| reason.trim());
+        let name = said.split('\'').nth(1).unwrap_or_default();
+        let name = name.rsplit('.').next().unwrap_or(name);
+        let at = (!name.is_empty())
+            .then(|| self.locate(text, name))
+            .flatten();
+        text.error(said, at)
+    }
+
+    fn unknown_column(&self, text: &Text, field: &Column, valid: &[Column]) -> NativeError {
+        let nearest = valid
+            .iter()
+            .map(|column| (distance(&column.name, &field.name), column))
+            .filter(|(distance, column)| *distance <= column.name.len().max(2) / 2)
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, column)| column.name.clone());
+        let hint = match &nearest {
+            Some(name) if *name == field.name => {
+                format!("; {name:?} is a column of another table, which cannot be seen here")
+            }
+            Some(name) => format!("; did you mean {name:?}?"),
+            None => String::new(),
+        };
+        let names: Vec<_> = valid
+            .iter()
+            .take(20)
+            .map(Column::quoted_flat_name)
+            .collect();
+        let more = if valid.len() > 20 { ", …" } else { "" };
+        let message = format!(
+            "there is no column {:?}{hint} (there are {}{more})",
+            field.flat_name(),
+            names.join(", ")
+        );
+        let error = text
+            .error(&message, self.locate(text, &field.name))
+            .with("column_name", field.name.clone());
+        match nearest {
+            Some(name) => error.with("nearest", name),
+            None => error,
+        }
+    }
+
+    /// Where a name first stands in the text.
+    fn locate(&self, text: &Text, name: &str) -> Option<Location> {
+        let dialect = self.dialect().ok()?;
+        let tokens = Tokenizer::new(dialect.as_ref(), &text.sql)
+            .tokenize_with_location()
+            .ok()?;
+        tokens.into_iter().find_map(|token| match &token.token {
+            Token::Word(word)
+                if word.value == name
+                    || (word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name)) =>
+            {
+                Some(token.span.start)
+            }
+            _ => None,
+        })
+    }
+}
+
+/// An expression that a text stands for.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub expr: Expr,
+    pub data_type: DataType,
+}
+
+impl Text {
+    fn parser_error(&self, error: ParserError) -> NativeError {
+        let said = match error {
+            ParserError::TokenizerError(said) | ParserError::ParserError(said) => said,
+            ParserError::RecursionLimitExceeded => {
+                return self.error("it is nested too deeply", None);
+            }
+        };
+        let number = |after: &str| -> Option<u64> {
+            let at = said.rfind(after)? + after.len();
+            let digits: String = said[at..]
+                .chars()
+                .take_while(char::is_ascii_digit)
+                .collect();
+            digits.parse().ok()
+        };
+        let at = number("Line: ")
+            .zip(number("Column: "))
+            .map(|(line, column)| Location { line, column });
+        let message = said.split(" at Line: ").next().unwrap_or(&said);
+        self.error(message, at)
+    }
+}
+
+type Rest = Option<(String, Location)>;
+
+/// The expression that a text begins with, and the token that follows it.
+fn parse(
+    sql: &str,
+    dialect: &dyn Dialect,
+    limit: usize,
+) -> std::result::Result<(SqlExpr, Rest), ParserError> {
+    let mut parser = Parser::new(dialect)
+        .with_recursion_limit(limit)
+        .try_with_sql(sql)?;
+    let parsed = parser.parse_expr()?;
+    let next = parser.peek_token();
+    let rest = (next.token != Token::EOF).then(|| (next.token.to_string(), next.span.start));
+    Ok((parsed, rest))
+}
+
+/// Mends what the parser gets wrong, from the leaves up or down alike.
+///
+/// `x IS NOT DISTINCT FROM y AND z` comes as `x IS NOT DISTINCT FROM (y AND z)`, told from one with
+/// parentheses by these being a node of their own. And a number with more digits than a double keeps
+/// becomes one, unless it is given a type.
+fn repair(part: &mut SqlExpr) {
+    loop {
+        let swapped = match part {
+            SqlExpr::IsDistinctFrom(_, right) | SqlExpr::IsNotDistinctFrom(_, right) => {
+                matches!(
+                    right.as_ref(),
+                    SqlExpr::BinaryOp {
+                        op: BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor,
+                        ..
+                    }
+                )
+            }
+            _ => false,
+        };
+        if !swapped {
+            break;
+        }
+        let taken = std::mem::replace(part, SqlExpr::Value(Value::Null.into()));
+        let (left, right, negated) = match taken {
+            SqlExpr::IsDistinctFrom(left, right) => (left, right, false),
+            SqlExpr::IsNotDistinctFrom(left, right) => (left, right, true),
+            other => {
+                *part = other;
+                break;
+            }
+        };
+        let SqlExpr::BinaryOp {
+            left: first,
+            op,
+            right: second,
+        } = *right
+        else {
+            break;
+        };
+        let mut inner = if negated {
+            SqlExpr::IsNotDistinctFrom(left, first)
+        } else {
+            SqlExpr::IsDistinctFrom(left, first)
+        };
+        repair(&mut inner);
+        *part = SqlExpr::BinaryOp {
+            left: Box::new(inner),
+            op,
+            right: second,
+        };
+    }
+    if let SqlExpr::Value(value) = part
+        && let Value::Number(digits, _) = &value.value
+        && let Some(exact) = exact_number(&digits.to_string())
+    {
+        *part = exact;
+    }
+}
+
+/// A number literal as a decimal, where a double would not keep its digits.
+fn exact_number(digits: &str) -> Option<SqlExpr> {
+    const DOUBLE_DIGITS: usize = 15;
+    if digits.contains(['e', 'E', '_']) {
+        return None;
+    }
+    if !digits.contains('.') && (digits.parse::<i64>().is_ok() || digits.parse::<u64>().is_ok()) {
+        return None;
+    }
+    let significant = digits.trim_start_matches(['0', '.']);
+    let count = significant.chars().filter(char::is_ascii_digit).count();
+    let scale = digits
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len());
+    let precision = digits
+        .chars()
+        .filter(char::is_ascii_digit)
+        .count()
+        .max(scale);
+    if count <= DOUBLE_DIGITS || precision > 38 {
+        return None;
+    }
+    let sql = format!("CAST('{digits}' AS DECIMAL({precision}, {scale}))");
+    let dialect = datafusion::sql::sqlparser::dialect::GenericDialect {};
+    let (parsed, _) = parse(&sql, &dialect, 50).ok()?;
+    Some(parsed)
+}
+
+/// `SELECT parsed FROM relation [CROSS JOIN relation]`.
+fn select(parsed: SqlExpr, relations: &[&str], dialect: &dyn Dialect) -> Result<DfStatement> {
+    let template = match relations.len() {
+        0 => "SELECT 1",
+        1 => "SELECT 1 FROM a",
+        _ => "SELECT 1 FROM a CROSS JOIN b",
+    };
+    let broken = || NativeError::new(ErrorKind::Internal, "a statement could not be made");
+    let mut statements = Parser::parse_sql(dialect, template).map_err(|_| broken())?;
+    let Some(Statement::Query(query)) = statements.first_mut() else {
+        return Err(broken());
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return Err(broken());
+    };
+    select.projection = vec![SelectItem::ExprWithAlias {
+        expr: parsed,
+        alias: Ident::with_quote('"', "value"),
+    }];
+    let mut named = relations.iter();
+    for from in &mut select.from {
+        let joined = from.joins.iter_mut().map(|join| &mut join.relation);
+        for factor in std::iter::once(&mut from.relation).chain(joined) {
+            if let (TableFactor::Table { name, .. }, Some(relation)) = (factor, named.next()) {
+                let quoted = Ident::with_quote('"', *relation);
+                *name = ObjectName(vec![ObjectNamePart::Identifier(quoted)]);
+            }
+        }
+    }
+    let statement = statements.swap_remove(0);
+    Ok(DfStatement::Statement(Box::new(statement)))
+}
+
+fn first_placeholder(expr: &Expr) -> Result<Option<String>> {
+    let mut found = None;
+    expr.apply(|part| {
+        if let Expr::Placeholder(placeholder) = part {
+            found.get_or_insert_with(|| placeholder.id.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+/// The expression with its columns named as `rename` says.
+pub fn with_columns(expr: Expr, rename: impl Fn(&Column) -> Column) -> Result<Expr> {
+    let renamed = expr.transform(|part| {
+        Ok(match part {
+            Expr::Column(column) => Transformed::yes(Expr::Column(rename(&column))),
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(renamed.data)
+}
+
+/// How many letters two names differ by (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.to_lowercase().chars().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = before + usize::from(x != *y);
+            before = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(before + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,211 @@
+//! From the rows that a change has found and written to the actions of its commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::Utc;
+use datafusion::common::Column;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+use deltalake::kernel::transaction::{CommitBuilder, TableReference};
+use deltalake::kernel::{Action, Add};
+use deltalake::protocol::DeltaOperation;
+use deltalake::table::state::DeltaTableState;
+use serde_json::Value;
+
+use super::commit::gate::ReadRows;
+use super::commit::transaction::{Finished, Prepared};
+use super::files::DataFile;
+use super::rows::{Sinks, Work, run};
+use super::target::Target;
+use super::vectors::{Rows, VectorFile};
+use crate::error::Result;
+use crate::scan::files::{TableFile, partition};
+use crate::scan::positions::{self, Chosen, Deleted, PositionTable};
+use crate::scan::prune::{self, Candidate};
+
+/// What a change did to files.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub actions: Vec<Action>,
+    pub files_added: u64,
+    pub files_removed: u64,
+    pub vectors_added: u64,
+    pub vectors_removed: u64,
+    pub rows_copied: u64,
+}
+
+/// A file is rewritten once more than half of its rows are deleted: reading them costs more than one
+/// rewrite by then.
+const REWRITE_SHARE: u64 = 2;
+
+/// Makes what is left of files: a deletion vector where the table has these, else other files with the
+/// rows that are left.
+///
+/// `touched` are the rows that were updated or deleted, by the numbers of their files.
+pub async fn settle(
+    target: &Target,
+    touched: HashMap<u32, Rows>,
+    sinks: Arc<Sinks>,
+) -> Result<Effects> {
+    let uses_vectors = target.uses_vectors()?;
+    let mut numbers: Vec<u32> = touched.keys().copied().collect();
+    numbers.sort_unstable();
+    let before = positions::deleted(&target.files, &numbers, &target.place).await?;
+    let mut effects = Effects::default();
+    let mut vectors = VectorFile::default();
+    let mut rewritten = Deleted::new();
+    for number in numbers {
+        let (Some(file), Some(mut rows)) = (file(target, number), touched.get(&number).cloned())
+        else {
+            continue;
+        };
+        if let Some(before) = before.get(&number) {
+            rows |= before.as_ref();
+        }
+        effects
+            .actions
+            .push(Action::Remove(file.view.remove_action(true)));
+        effects.vectors_removed += u64::from(file.vector.is_some());
+        match file.rows() {
+            Some(all) if rows.len() >= all => effects.files_removed += 1,
+            Some(all) if uses_vectors && rows.len() * REWRITE_SHARE <= all => {
+                let vector = vectors.add(&rows)?;
+                #[allow(deprecated)] // the log's own form is what is wanted
+                let add = file.view.add_action();
+                effects.actions.push(Action::Add(Add {
+                    data_change: true,
+                    stats: add.stats.as_deref().map(loose),
+                    deletion_vector: Some(vector),
+                    ..add
+                }));
+                effects.vectors_added += 1;
+            }
+            _ => {
+                effects.files_removed += 1;
+                rewritten.insert(number, Arc::new(rows));
+            }
+        }
+    }
+    if !rewritten.is_empty() {
+        effects.rows_copied = copy(target, rewritten, &sinks).await?;
+    }
+    vectors.put(&target.place.store).await?;
+    let (rows, feed) = match Arc::try_unwrap(sinks) {
+        Ok(sinks) => sinks.finish().await?,
+        // Every task that writes has ended.
+        Err(_) => (Vec::new(), Vec::new()),
+    };
+    effects.files_added = u64::try_from(rows.len()).unwrap_or_default();
+    let new = rows
+        .into_iter()
+        .chain(feed)
+        .map(|file: DataFile| file.action(true));
+    effects.actions.extend(new);
+    Ok(effects)
+}
+
+fn file(target: &Target, number: u32) -> Option<&TableFile> {
+    target.files.get(usize::try_from(number).ok()?)
+}
+
+/// Writes the rows of files that are not deleted; how many.
+async fn copy(target: &Target, deleted: Deleted, sinks: &Arc<Sinks>) -> Result<u64> {
+    let table = PositionTable::new(
+        Arc::clone(&target.layout),
+        Arc::clone(&target.files),
+        target.place.clone(),
+        Chosen::Rest(Arc::new(deleted)),
+    );
+    let columns = target.layout.schema.fields().iter();
+    let columns = columns.map(|field| Expr::Column(Column::from_name(field.name())));
+    let plan = LogicalPlanBuilder::scan("rest", provider_as_source(Arc::new(table)), None)?
+        .project(columns)?
+        .build()?;
+    let plan = target.plan_aside(&plan).await?;
+    let copied = Arc::new(AtomicU64::new(0));
+    let work = Work::Copied(Arc::clone(&copied));
+    run(plan, target.state().task_ctx(), work, sinks).await?;
+    Ok(copied.load(Ordering::Relaxed))
+}
+
+/// Statistics of a file of which rows are deleted: what they bound is wider than what is left.
+fn loose(stats: &str) -> String {
+    let stats = stats.trim_end();
+    if stats.contains("\"tightBounds\":true") {
+        return stats.replacen("\"tightBounds\":true", "\"tightBounds\":false", 1);
+    }
+    match stats.strip_suffix('}') {
+        Some(rest) if !stats.contains("\"tightBounds\":") => {
+            let comma = if rest.ends_with('{') { "" } else { "," };
+            format!("{rest}{comma}\"tightBounds\":false}}")
+        }
+        _ => stats.to_owned(),
+    }
+}
+
+/// What the change has read: the files that its scans were left with, and what of others' new files would
+/// have been read too.
+pub fn read_rows(target: &Target, predicates: Vec<Expr>, everything: bool) -> ReadRows {
+    let scanned = target.table.scanned();
+    let names = scanned.iter().filter_map(|n| file(target, *n));
+    let files = names.map(|file| file.view.path().into_owned()).collect();
+    let layout = Arc::clone(&target.layout);
+    let state = target.state().clone();
+    ReadRows {
+        files,
+        may_match: Box::new(move |adds| {
+            if everything || predicates.is_empty() {
+                return !adds.is_empty();
+            }
+            let candidates: Result<Vec<_>> = adds
+                .iter()
+                .map(|add| {
+                    Ok(Candidate {
+                        partition: partition(&add.partition_values, &layout)?,
+                        statistics: add.stats.clone(),
+                    })
+                })
+                .collect();
+            let matches =
+                candidates.and_then(|found| prune::may_match(&found, &layout, &predicates, &state));
+            matches.map_or(true, |found| found.contains(&true))
+        }),
+    }
+}
+
+/// Commits actions on the snapshot that a change was made on.
+///
+/// `operation` is what the log says of it. Conflicts are looked for by the gate alone, which knows what was
+/// read; the crate is shown none of the SQL.
+pub async fn commit(
+    prepared: Prepared,
+    mut actions: Vec<Action>,
+    operation: &DeltaOperation,
+    as_seen: DeltaOperation,
+    metrics: Value,
+) -> Result<Finished> {
+    let snapshot = prepared.snapshot();
+    let mut info = operation.get_commit_info();
+    info.timestamp = Some(Utc::now().timestamp_millis());
+    info.read_version = snapshot.as_ref().map(|snapshot| snapshot.version());
+    info.info
+        .insert("operationMetrics".to_owned(), metrics.clone());
+    // In-commit timestamps need it to be the first.
+    actions.insert(0, Action::CommitInfo(info));
+    let mut table = prepared.table;
+    let committed = CommitBuilder::from(prepared.properties)
+        .with_actions(actions)
+        .build(
+            snapshot
+                .as_ref()
+                .map(|snapshot| snapshot as &dyn TableReference),
+            prepared.store,
+            as_seen,
+        )
+        .await?;
+    let state: DeltaTableState = committed.snapshot();
+    table.state = Some(state);
+    Ok(Finished { table, metrics })
+}

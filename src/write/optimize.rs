@@ -1,0 +1,272 @@
+//! Compaction: files of a partition that are small, or have deleted rows, become fewer without these.
+
+use std::cmp::Ordering as Order;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use datafusion::common::{Column, ScalarValue};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+use deltalake::delta_datafusion::planner::DeltaPlanner;
+use deltalake::kernel::Action;
+use deltalake::protocol::DeltaOperation;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use serde_json::json;
+
+use super::change::PartitionFilter;
+use super::commit::transaction::{Finished, Prepared};
+use super::files::{DataFile, FileSpec};
+use super::finish::commit;
+use super::rows::{Sinks, Work, run};
+use super::target::{Target, file_spec};
+use super::values;
+use super::vectors::Rows;
+use crate::error::{ErrorKind, NativeError, Result};
+use crate::scan::files::TableFile;
+use crate::scan::positions::{self, Chosen, Deleted, PositionTable};
+
+/// What is compacted, and how.
+pub struct Compaction {
+    pub filters: Vec<PartitionFilter>,
+    pub target_size: Option<u64>,
+    pub tasks: Option<usize>,
+}
+
+/// Numbers of files that become one.
+type Bin = Vec<u32>;
+
+pub async fn compact(target: Target, prepared: Prepared, how: Compaction) -> Result<Finished> {
+    let spec = spec(&target, how.target_size);
+    let size = spec.target_size;
+    let (bins, considered) = bins(&target, &how.filters, size)?;
+    let tasks = how
+        .tasks
+        .unwrap_or_else(|| target.state().config().target_partitions())
+        .max(1);
+    let mut rewrites = Vec::with_capacity(bins.len());
+    for bin in &bins {
+        rewrites.push(rewrite(&target, bin, &spec).boxed());
+    }
+    let written: Vec<Vec<DataFile>> = stream::iter(rewrites).buffered(tasks).try_collect().await?;
+    let removed: Vec<&TableFile> = bins
+        .iter()
+        .flatten()
+        .filter_map(|n| target.files.get(usize::try_from(*n).ok()?))
+        .collect();
+    let added: Vec<DataFile> = written.into_iter().flatten().collect();
+    let partitions: std::collections::HashSet<_> =
+        removed.iter().map(|file| file.partition.clone()).collect();
+    let sizes = |all: Vec<u64>| {
+        let total: u64 = all.iter().sum();
+        #[allow(clippy::cast_precision_loss)] // an average for people
+        let average = if all.is_empty() {
+            0.0
+        } else {
+            total as f64 / all.len() as f64
+        };
+        json!({
+            "avg": average,
+            "max": all.iter().max().copied().unwrap_or_default(),
+            "min": all.iter().min().copied().unwrap_or_default(),
+            "total_files": all.len(),
+            "total_size": total,
+        })
+    };
+    let metrics = json!({
+        "num_files_added": added.len(),
+        "num_files_removed": removed.len(),
+        "num_deletion_vectors_removed": removed.iter().filter(|f| f.vector.is_some()).count(),
+        "files_added": sizes(added.iter().map(|f| f.size.unsigned_abs()).collect()),
+        "files_removed": sizes(removed.iter().map(|f| f.size).collect()),
+        "partitions_optimized": partitions.len(),
+        "num_batches": bins.len(),
+        "total_considered_files": considered,
+        "total_files_skipped": considered.saturating_sub(removed.len()),
+        "preserve_insertion_order": true,
+    });
+    let mut actions: Vec<Action> = removed
+        .iter()
+        .map(|file| Action::Remove(file.view.remove_action(false)))
+        .collect();
+    actions.extend(added.into_iter().map(|file| file.action(false)));
+    let operation = || DeltaOperation::Optimize {
+        predicate: (!how.filters.is_empty()).then(|| filters_text(&how.filters)),
+        target_size: i64::try_from(size).unwrap_or(i64::MAX),
+    };
+    commit(prepared, actions, &operation(), operation(), metrics).await
+}
+
+fn filters_text(filters: &[PartitionFilter]) -> String {
+    let texts = filters
+        .iter()
+        .map(|(column, operator, values)| format!("{column} {operator} {values:?}"));
+    texts.collect::<Vec<_>>().join(" AND ")
+}
+
+fn spec(target: &Target, size: Option<u64>) -> Arc<FileSpec> {
+    file_spec(
+        &target.layout,
+        &target.place,
+        target.properties(),
+        &target.writer,
+        size,
+        target.state(),
+        false,
+    )
+}
+
+/// Files that become one, and how many were looked at.
+fn bins(target: &Target, filters: &[PartitionFilter], size: u64) -> Result<(Vec<Bin>, usize)> {
+    let mut partitions: BTreeMap<Vec<String>, Vec<u32>> = BTreeMap::new();
+    let mut considered = 0;
+    for (number, file) in (0_u32..).zip(target.files.iter()) {
+        if !passes(target, file, filters)? {
+            continue;
+        }
+        considered += 1;
+        if file.size < size || file.vector.is_some() {
+            let key = file
+                .partition
+                .iter()
+                .map(|value| format!("{value:?}"))
+                .collect();
+            partitions.entry(key).or_default().push(number);
+        }
+    }
+    let mut all = Vec::new();
+    for numbers in partitions.into_values() {
+        let mut open: Vec<(u64, Bin)> = Vec::new();
+        for number in numbers {
+            let Some(file) = file(target, number) else {
+                continue;
+            };
+            match open.iter_mut().find(|(bytes, _)| bytes + file.size <= size) {
+                Some((bytes, bin)) => {
+                    *bytes += file.size;
+                    bin.push(number);
+                }
+                None => open.push((file.size, vec![number])),
+            }
+        }
+        all.extend(open.into_iter().map(|(_, bin)| bin).filter(|bin| {
+            let has_vector = |n: &u32| file(target, *n).is_some_and(|f| f.vector.is_some());
+            bin.len() > 1 || bin.iter().any(has_vector)
+        }));
+    }
+    Ok((all, considered))
+}
+
+fn file(target: &Target, number: u32) -> Option<&TableFile> {
+    target.files.get(usize::try_from(number).ok()?)
+}
+
+/// Writes the live rows of files to one file, or more where they are too many for one.
+async fn rewrite(target: &Target, bin: &Bin, spec: &Arc<FileSpec>) -> Result<Vec<DataFile>> {
+    let found = positions::deleted(&target.files, bin, &target.place).await?;
+    let none = Arc::new(Rows::new());
+    let rows: Deleted = bin
+        .iter()
+        .map(|n| {
+            (
+                *n,
+                found.get(n).map_or_else(|| Arc::clone(&none), Arc::clone),
+            )
+        })
+        .collect();
+    let table = PositionTable::new(
+        Arc::clone(&target.layout),
+        Arc::clone(&target.files),
+        target.place.clone(),
+        Chosen::Rest(Arc::new(rows)),
+    );
+    let columns = target.layout.schema.fields().iter();
+    let columns = columns.map(|field| Expr::Column(Column::from_name(field.name())));
+    let plan = LogicalPlanBuilder::scan("files", provider_as_source(Arc::new(table)), None)?
+        .project(columns)?
+        .build()?;
+    // One stream, so that rows stay in their order.
+    let config = target.state().config().clone().with_target_partitions(1);
+    let state = SessionStateBuilder::new_from_existing(target.state().clone())
+        .with_config(config)
+        .with_query_planner(DeltaPlanner::new())
+        .build();
+    let plan = state.create_physical_plan(&plan).await?;
+    let sinks = Arc::new(Sinks::new(1, spec, None)?);
+    let work = Work::Copied(Arc::new(AtomicU64::new(0)));
+    run(plan, state.task_ctx(), work, &sinks).await?;
+    match Arc::try_unwrap(sinks) {
+        Ok(sinks) => Ok(sinks.finish().await?.0),
+        Err(_) => Err(NativeError::new(
+            ErrorKind::Internal,
+            "files are still written to",
+        )),
+    }
+}
+
+/// Whether the partition of a file passes all filters.
+fn passes(target: &Target, file: &TableFile, filters: &[PartitionFilter]) -> Result<bool> {
+    let layout = &target.layout;
+    let places: HashMap<&str, usize> = layout
+        .partitions
+        .iter()
+        .enumerate()
+        .map(|(place, i)| (layout.schema.field(*i).name().as_str(), place))
+        .collect();
+    for (column, operator, given) in filters {
+        let Some(place) = places.get(column.as_str()) else {
+            let mut known: Vec<_> = places.keys().copied().collect();
+            known.sort_unstable();
+            return Err(NativeError::new(
+                ErrorKind::Configuration,
+                format!(
+                    "partition_filters names {column:?}, and the table is partitioned by: {}",
+                    if known.is_empty() {
+                        "nothing".to_owned()
+                    } else {
+                        known.join(", ")
+                    }
+                ),
+            ));
+        };
+        let own = &file.partition[*place];
+        let values = given
+            .iter()
+            .map(|text| {
+                values::parse(Some(text), &own.data_type(), column).map_err(|e| NativeError {
+                    kind: ErrorKind::Configuration,
+                    ..e
+                })
+            })
+            .collect::<Result<Vec<ScalarValue>>>()?;
+        let compare = |order: &[Order]| {
+            values
+                .first()
+                .and_then(|value| own.partial_cmp(value))
+                .is_some_and(|found| order.contains(&found))
+        };
+        let passes = match operator.to_lowercase().as_str() {
+            "=" | "==" => values.first() == Some(own),
+            "!=" | "<>" => values.first() != Some(own),
+            "in" => values.contains(own),
+            "not in" => !values.contains(own),
+            "<" => !own.is_null() && compare(&[Order::Less]),
+            "<=" => !own.is_null() && compare(&[Order::Less, Order::Equal]),
+            ">" => !own.is_null() && compare(&[Order::Greater]),
+            ">=" => !own.is_null() && compare(&[Order::Greater, Order::Equal]),
+            other => {
+                return Err(NativeError::new(
+                    ErrorKind::Configuration,
+                    format!(
+                        "partition_filters has the operator {other:?}, which is none of =, !=, <, <=, >, >=, in, not in"
+                    ),
+                ));
+            }
+        };
+        if !passes {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
