@@ -46,7 +46,9 @@ mod _native {
     #[pymodule_export]
     use crate::py::query::{NativeCodec, NativeQuery, NativeRows};
     #[pymodule_export]
-    use crate::py::sql::{locate_identifier, placeholders, statement_kinds, table_references};
+    use crate::py::sql::{
+        locate_identifier, placeholders, rewritten, statement_kinds, table_references,
+    };
     #[pymodule_export]
     use crate::py::statements::{NativeStatement, change_statement};
     #[pymodule_export]

@@ -11,6 +11,33 @@ def function_names() -> dict[str, list[str]]: ...
 def statement_kinds(sql: str, dialect: str) -> list[str]: ...
 def table_references(sql: str, dialect: str) -> list[list[str]]: ...
 def placeholders(sql: str, dialect: str) -> list[str]: ...
+
+class NativeStatement:
+    kind: str
+    table: str
+    alias: str | None
+    predicate: str | None
+    set: list[tuple[str, str]]
+    columns: list[str]
+    query: str | None
+    overwrite: bool
+    source: str | None
+    source_alias: str
+    on: str
+    clauses: list[tuple[str, list[tuple[str, str]], str | None]]
+    definitions: list[tuple[str, str, bool]]
+    partition_by: list[str]
+    properties: list[tuple[str, str]]
+    if_not_exists: bool
+    z_order: list[str]
+    retain_hours: float | None
+    dry_run: bool
+    full: bool
+
+def change_statement(sql: str, dialect: str) -> NativeStatement: ...
+def rewritten(
+    sql: str, dialect: str
+) -> tuple[str, list[tuple[str, str, int | None, str | None]]]: ...
 def locate_identifier(sql: str, name: str, dialect: str) -> tuple[int, int] | None: ...
 
 @final

@@ -27,7 +27,7 @@ from fusiondelta.sessions import ContextPool, Lease
 from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import DeltaChanges, DeltaSource, Resolution, Source, as_source
 from fusiondelta.storage import ProbeReport, SafetyGate, by_prefix, native_storage, probe
-from fusiondelta.writes import CommitOutcome, Committer, Holds, TableOperations, TableUpkeep
+from fusiondelta.writes import CommitOutcome, Committer, Holds, TableStatements, TableUpkeep
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _LENT: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("lent", default=())
 
 
-class FusionDeltaEngine(TableOperations, TableUpkeep):
+class FusionDeltaEngine(TableStatements, TableUpkeep):
     """SQL over Delta tables pinned to exact versions, and safe writes to them.
 
     One engine serves a whole process: any thread, any asyncio task. It is a context manager.
@@ -372,6 +372,11 @@ class FusionDeltaEngine(TableOperations, TableUpkeep):
             ConfigurationError: It is none of these.
         """
         self._pool.add_function(function)
+
+    def _function_names(self) -> Sequence[str]:
+        from datafusion import ScalarUDF
+
+        return [f.name for f in self._pool.functions if isinstance(f, ScalarUDF)]
 
     @contextmanager
     def session(self) -> Iterator[SessionContext]:

@@ -22,7 +22,14 @@ pub fn detail(pinned: &Pinned) -> Result<Value> {
     let protocol = snapshot.protocol();
     let log_data = snapshot.log_data();
     let size: i64 = log_data.iter().map(|f| f.size()).sum();
-    let rows: Option<usize> = log_data.iter().map(|f| f.num_records()).sum();
+    let live = |file: deltalake::kernel::LogicalFileView| {
+        let deleted = file
+            .deletion_vector_descriptor()
+            .map_or(0, |vector| vector.cardinality);
+        let deleted = usize::try_from(deleted).unwrap_or_default();
+        Some(file.num_records()?.saturating_sub(deleted))
+    };
+    let rows: Option<usize> = log_data.iter().map(live).sum();
     let protocol = serde_json::to_value(protocol).unwrap_or(Value::Null);
     Ok(json!({
         "uri": pinned.url.as_str(),

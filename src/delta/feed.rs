@@ -46,6 +46,18 @@ pub async fn changes(
             ),
         ));
     }
+    // The crate says so once rows are asked for, and of versions that were cleaned away it does not know.
+    let first = cache::open_version(engine, url, start, account).await?;
+    let first = first.snapshot.metadata().configuration();
+    if first.get(ENABLED).is_none_or(|value| value != "true") {
+        return Err(NativeError::new(
+            ErrorKind::UnsupportedTableFeature,
+            format!(
+                "{url} kept no changes at version {start}: {ENABLED} was set later; ask from a version \
+                 on that has it"
+            ),
+        ));
+    }
     let store = log::feed_store(engine, url, account)?;
     let mut table = DeltaTable::new(store);
     table.state = Some(DeltaTableState::new(EagerSnapshot::clone(&pinned.snapshot)));

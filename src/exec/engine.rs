@@ -33,6 +33,7 @@ use crate::metrics::recent::Recent;
 use crate::store::account::IoAccount;
 use crate::store::profile::StoreProfile;
 use crate::store::{QueryStores, Stores};
+use crate::write::overflow::CheckedArithmetic;
 
 /// Consumers named in an out-of-memory message.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
@@ -216,6 +217,7 @@ impl Engine {
         let planner = Arc::new(CatchingPlanner::default());
         let state = SessionStateBuilder::new_from_existing(self.session(settings, env)?)
             .with_query_planner(Arc::clone(&planner) as _)
+            .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .build();
         Ok((state, planner))
     }

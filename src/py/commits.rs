@@ -82,6 +82,8 @@ pub struct PyChangeOptions<'py> {
     /// Arrow arrays of one value by name.
     parameters: Vec<(String, Bound<'py, PyAny>)>,
     tables: Vec<(String, PyRef<'py, NativeQuery>)>,
+    /// Queries that call the functions that texts may call.
+    functions: Vec<PyRef<'py, NativeQuery>>,
     deletion_vectors: Option<bool>,
 }
 
@@ -99,6 +101,11 @@ impl PyChangeOptions<'_> {
             sources: tables
                 .map(|(alias, query)| (alias.clone(), query.logical().clone()))
                 .collect(),
+            functions: self
+                .functions
+                .iter()
+                .map(|query| query.logical().clone())
+                .collect(),
             vectors: self.deletion_vectors,
             target_file_size: None,
         })
@@ -108,12 +115,14 @@ impl PyChangeOptions<'_> {
 #[derive(FromPyObject)]
 struct PyDelete {
     predicate: Option<String>,
+    target_alias: String,
 }
 
 #[derive(FromPyObject)]
 struct PyUpdate {
     set: Assignments,
     predicate: Option<String>,
+    target_alias: String,
 }
 
 #[derive(FromPyObject)]
@@ -191,12 +200,26 @@ pub fn change(
             Change::Write(Box::new(write_spec(spec.extract()?)?), Box::new(input))
         }
         "delete" => {
-            let PyDelete { predicate } = spec.extract()?;
-            Change::Delete { predicate }
+            let PyDelete {
+                predicate,
+                target_alias,
+            } = spec.extract()?;
+            Change::Delete {
+                predicate,
+                alias: target_alias,
+            }
         }
         "update" => {
-            let PyUpdate { set, predicate } = spec.extract()?;
-            Change::Update { set, predicate }
+            let PyUpdate {
+                set,
+                predicate,
+                target_alias,
+            } = spec.extract()?;
+            Change::Update {
+                set,
+                predicate,
+                alias: target_alias,
+            }
         }
         "merge" => merge(spec.extract()?, source)?,
         "optimize" => {

@@ -3,11 +3,13 @@
 use datafusion::sql::parser::{DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
-use datafusion::sql::sqlparser::dialect::dialect_from_str;
+use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
+use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_TABLE_ALIAS};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use pyo3::prelude::*;
 
 use crate::error::{ErrorKind, NativeError};
+use crate::write::expressions;
 
 /// Kinds a statement is sorted into for the read-only gate.
 fn kind(statement: &DfStatement) -> &'static str {
@@ -185,4 +187,143 @@ pub fn placeholders(sql: &str, dialect: &str) -> Vec<String> {
         }
     }
     names
+}
+
+/// A table of a query that is to be read at a version of its own: the alias it goes by, its name, and the
+/// version or the time.
+type Pin = (String, String, Option<u64>, Option<String>);
+
+/// The query as it is parsed: `t VERSION AS OF 3` and `t TIMESTAMP AS OF '…'` as tables by other aliases,
+/// `x IS NOT DISTINCT FROM y AND z` with AND binding last, numbers with more digits than a double keeps as
+/// decimals.
+///
+/// A text that needs none of it, or does not parse, is given back as it is.
+#[pyfunction]
+pub fn rewritten(sql: &str, dialect: &str) -> PyResult<(String, Vec<Pin>)> {
+    let Some(dialect) = dialect_from_str(dialect) else {
+        return Ok((sql.to_owned(), Vec::new()));
+    };
+    let (sql, pins) = pinned(sql, dialect.as_ref())?;
+    if !needs_repair(&sql) {
+        return Ok((sql, pins));
+    }
+    let parsed = DFParserBuilder::new(sql.as_str())
+        .with_dialect(dialect.as_ref())
+        .build()
+        .and_then(|mut parser| parser.parse_statements());
+    let mut repaired = sql.clone();
+    if let Ok(statements) = parsed
+        && let [DfStatement::Statement(statement)] =
+            statements.into_iter().collect::<Vec<_>>().as_slice()
+    {
+        let mut after = statement.as_ref().clone();
+        expressions::repaired(&mut after);
+        if after != **statement {
+            repaired = after.to_string();
+        }
+    }
+    Ok((repaired, pins))
+}
+
+/// Whether a text may have anything that is repaired.
+fn needs_repair(sql: &str) -> bool {
+    const DIGITS: usize = 15;
+    let mut run = 0;
+    let has_number = sql.bytes().any(|byte| {
+        run = match byte {
+            b'0'..=b'9' => run + 1,
+            b'.' => run,
+            _ => 0,
+        };
+        run > DIGITS
+    });
+    has_number || sql.to_ascii_lowercase().contains("distinct")
+}
+
+/// Replaces tables at versions of their own.
+fn pinned(sql: &str, dialect: &dyn Dialect) -> Result<(String, Vec<Pin>), NativeError> {
+    let unchanged = || Ok((sql.to_owned(), Vec::new()));
+    if !sql.to_ascii_lowercase().contains("of") {
+        return unchanged();
+    }
+    let Ok(tokens) = Tokenizer::new(dialect, sql).tokenize_with_location() else {
+        return unchanged();
+    };
+    let solid: Vec<usize> = (0..tokens.len())
+        .filter(|i| !matches!(tokens[*i].token, Token::Whitespace(_)))
+        .collect();
+    let word = |at: usize, wanted: &str| {
+        solid.get(at).is_some_and(|i| match &tokens[*i].token {
+            Token::Word(word) => {
+                word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted)
+            }
+            _ => false,
+        })
+    };
+    let mut pins: Vec<Pin> = Vec::new();
+    let mut out = String::new();
+    let mut written = 0;
+    for at in 0..solid.len() {
+        let is_version = word(at + 1, "VERSION");
+        if !(is_version || word(at + 1, "TIMESTAMP")) || !word(at + 2, "AS") || !word(at + 3, "OF")
+        {
+            continue;
+        }
+        let (Token::Word(name), Some(value)) = (&tokens[solid[at]].token, solid.get(at + 4)) else {
+            continue;
+        };
+        let (version, time) = match (&tokens[*value].token, is_version) {
+            (Token::Number(digits, _), true) => (digits.to_string().parse::<u64>().ok(), None),
+            (Token::SingleQuotedString(time), false) => (None, Some(time.clone())),
+            _ => (None, None),
+        };
+        if version.is_none() && time.is_none() {
+            let place = tokens[*value].span.start;
+            let wanted = if is_version {
+                "a whole number"
+            } else {
+                "a text like '2024-05-01'"
+            };
+            let message = format!(
+                "AS OF is followed by {wanted}, not {}",
+                tokens[*value].token
+            );
+            return Err(NativeError::new(ErrorKind::Sql, message)
+                .with("line", place.line.to_string())
+                .with("column", place.column.to_string()));
+        }
+        let base = match name.quote_style {
+            Some(_) => name.value.clone(),
+            None => name.value.to_lowercase(),
+        };
+        let label = version.map_or_else(|| time.clone().unwrap_or_default(), |v| v.to_string());
+        let alias = format!("{base}@{label}");
+        for token in &tokens[written..solid[at]] {
+            out.push_str(&token.token.to_string());
+        }
+        out.push_str(&format!("\"{}\"", alias.replace('"', "\"\"")));
+        // Columns are still called by the table's own name, unless it is given another.
+        let has_alias = solid.get(at + 5).is_some_and(|i| match &tokens[*i].token {
+            Token::Word(word) => {
+                word.quote_style.is_some()
+                    || word.keyword == Keyword::AS
+                    || !RESERVED_FOR_TABLE_ALIAS.contains(&word.keyword)
+            }
+            _ => false,
+        });
+        if !has_alias {
+            out.push_str(&format!(" AS \"{}\"", base.replace('"', "\"\"")));
+        }
+        written = value + 1;
+        if !pins.iter().any(|(known, ..)| *known == alias) {
+            pins.push((alias, base, version, time));
+        }
+    }
+    if pins.is_empty() {
+        return unchanged();
+    }
+    for token in &tokens[written..] {
+        out.push_str(&token.token.to_string());
+    }
+    Ok((out, pins))
 }

@@ -3,3 +3,4 @@
 pub mod files;
 pub mod positions;
 pub mod prune;
+pub mod raw_paths;

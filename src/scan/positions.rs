@@ -210,7 +210,7 @@ impl PositionTable {
             .collect();
         partition_fields.push(Arc::new(Field::new(FILE, DataType::UInt32, false)));
         let row = Field::new(ROW, DataType::Int64, false).with_extension_type(RowNumber);
-        let schema = TableSchema::builder(layout.file_schema())
+        let schema = TableSchema::builder(layout.read_schema())
             .with_table_partition_cols(partition_fields)
             .with_virtual_columns(vec![FieldRef::from(row)])
             .build();

@@ -50,7 +50,7 @@ pub fn may_match(
     let schema = DFSchema::try_from(layout.schema.as_ref().clone())?;
     let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&layout.schema));
     // A predicate that is more than a comparison of columns prunes nothing.
-    let Ok(physical) = state.create_physical_expr(bare, &schema) else {
+    let Ok(physical) = crate::write::expressions::physical(state, bare, &schema) else {
         return Ok(keep());
     };
     let Ok(pruning) = builder.try_build(physical) else {

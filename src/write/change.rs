@@ -63,10 +63,14 @@ pub enum Change {
     Write(Box<WriteSpec>, Box<LogicalPlan>),
     Delete {
         predicate: Option<String>,
+        /// Name of the table in SQL.
+        alias: String,
     },
     Update {
         set: Assignments,
         predicate: Option<String>,
+        /// Name of the table in SQL.
+        alias: String,
     },
     Merge(Box<Merge>),
     Optimize {
@@ -146,12 +150,16 @@ pub async fn make(
         Change::Write(spec, input) => {
             return insert::write(*spec, prepared, *input, state, writer, options).await;
         }
-        Change::Delete { predicate } => {
-            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
+        Change::Delete { predicate, alias } => {
+            let target = Target::open(&prepared, state, writer, options, &alias, None)?;
             return dml::delete(target, prepared, predicate).await;
         }
-        Change::Update { set, predicate } => {
-            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
+        Change::Update {
+            set,
+            predicate,
+            alias,
+        } => {
+            let target = Target::open(&prepared, state, writer, options, &alias, None)?;
             return dml::update(target, prepared, set, predicate).await;
         }
         Change::Merge(merge) => {
@@ -168,11 +176,12 @@ pub async fn make(
             target_file_size,
             min_commit_interval: None,
             max_concurrent_tasks,
-        } if z_order.is_empty() => {
+        } => {
             let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
             let how = Compaction {
                 filters,
                 target_size: target_file_size,
+                z_order,
                 tasks: max_concurrent_tasks,
             };
             return optimize::compact(target, prepared, how).await;

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::assign::{assigned, lenient_type};
 use super::change::Assignments;
 use super::commit::transaction::{Finished, Prepared};
-use super::expressions::{Bound, Fractions, Text, with_columns};
+use super::expressions::{Bound, Fractions, Text, physical, with_columns};
 use super::finish::{Effects, commit, read_rows, settle};
 use super::rows::{Found, KIND, Kind, Shape, Work, new_column, old_column, run};
 use super::target::{Target, generation};
@@ -143,10 +143,20 @@ pub async fn values(
     for (column, sql) in set {
         let text = Text::new(format!("the value of {column:?}"), sql);
         let index = column_index(target, column)?;
-        let bound = target
+        let exact = target
             .binder
             .bind(&text, relations, Fractions::Decimal)
-            .await?;
+            .await;
+        // A number with an exponent is a double, and no decimal.
+        let bound = match exact {
+            Ok(bound) => bound,
+            Err(_) => {
+                let binder = &target.binder;
+                binder
+                    .bind(&text, relations, Fractions::AsInQueries)
+                    .await?
+            }
+        };
         found.push((index, stored(target, index, bound)?));
     }
     Ok(found)
@@ -329,8 +339,8 @@ pub fn whole_files(target: &Target, condition: Option<&Expr>) -> Result<Whole> {
             let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns?, &rows)?;
             let bare = with_columns(condition.clone(), |c| Column::from_name(c.name.clone()))?;
             let schema = DFSchema::try_from(schema)?;
-            let physical = target.state().create_physical_expr(bare, &schema)?;
-            let truth = physical.evaluate(&batch)?.into_array(batch.num_rows())?;
+            let condition = physical(target.state(), bare, &schema)?;
+            let truth = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
             truth.as_boolean().iter().map(|t| t == Some(true)).collect()
         }
     };

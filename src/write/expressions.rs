@@ -7,13 +7,16 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DataFusionError, ScalarValue, SchemaError};
+use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, SchemaError};
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, cast};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr as SqlExpr, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr,
-    Statement, TableFactor, Value, visit_expressions_mut,
+    Statement, TableFactor, Value, VisitMut, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -23,6 +26,9 @@ use crate::error::{ErrorKind, NativeError, Result};
 
 /// Name of the changed table in its own predicates, where the caller gives it none.
 pub const TARGET: &str = "target";
+
+/// What the names of columns begin with that only the engine sees.
+const INTERNAL: &str = "__fusiondelta_";
 
 /// A SQL text that a change was given, and what it is there.
 #[derive(Clone, Debug)]
@@ -221,10 +227,7 @@ impl Binder {
             ));
         }
         let mut parsed = parsed;
-        let _ = visit_expressions_mut(&mut parsed, |part| {
-            repair(part);
-            ControlFlow::<()>::Continue(())
-        });
+        repaired(&mut parsed);
         Ok(parsed)
     }
 
@@ -261,6 +264,10 @@ impl Binder {
     }
 
     fn unknown_column(&self, text: &Text, field: &Column, valid: &[Column]) -> NativeError {
+        let valid: Vec<_> = valid
+            .iter()
+            .filter(|column| !column.name.starts_with(INTERNAL))
+            .collect();
         let nearest = valid
             .iter()
             .map(|column| (distance(&column.name, &field.name), column))
@@ -277,7 +284,7 @@ impl Binder {
         let names: Vec<_> = valid
             .iter()
             .take(20)
-            .map(Column::quoted_flat_name)
+            .map(|column| column.quoted_flat_name())
             .collect();
         let more = if valid.len() > 20 { ", …" } else { "" };
         let message = format!(
@@ -286,12 +293,32 @@ impl Binder {
             names.join(", ")
         );
         let error = text
-            .error(&message, self.locate(text, &field.name))
+            .error(&message, self.locate_column(text, field))
             .with("column_name", field.name.clone());
         match nearest {
             Some(name) => error.with("nearest", name),
             None => error,
         }
+    }
+
+    /// Where a column first stands in the text, with its relation where it has one.
+    fn locate_column(&self, text: &Text, column: &Column) -> Option<Location> {
+        let Some(relation) = &column.relation else {
+            return self.locate(text, &column.name);
+        };
+        let dialect = self.dialect().ok()?;
+        let tokens = Tokenizer::new(dialect.as_ref(), &text.sql)
+            .tokenize_with_location()
+            .ok()?;
+        let is = |token: &Token, name: &str| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case(name));
+        let found = tokens.windows(3).find(|part| {
+            is(&part[0].token, relation.table())
+                && part[1].token == Token::Period
+                && is(&part[2].token, &column.name)
+        });
+        found
+            .map(|part| part[0].span.start)
+            .or_else(|| self.locate(text, &column.name))
     }
 
     /// Where a name first stands in the text.
@@ -358,6 +385,14 @@ fn parse(
     let next = parser.peek_token();
     let rest = (next.token != Token::EOF).then(|| (next.token.to_string(), next.span.start));
     Ok((parsed, rest))
+}
+
+/// Mends every expression within.
+pub fn repaired(parsed: &mut impl VisitMut) {
+    let _ = visit_expressions_mut(parsed, |part| {
+        repair(part);
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 /// Mends what the parser gets wrong, from the leaves up or down alike.
@@ -500,6 +535,23 @@ pub fn with_columns(expr: Expr, rename: impl Fn(&Column) -> Column) -> Result<Ex
         })
     })?;
     Ok(renamed.data)
+}
+
+/// An expression that is computed by itself, over rows of a schema.
+pub fn physical(
+    state: &SessionState,
+    expr: Expr,
+    schema: &DFSchema,
+) -> datafusion::common::Result<Arc<dyn PhysicalExpr>> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .with_config_options(Arc::clone(state.config_options()))
+        .with_query_execution_start_time(state.execution_props().query_execution_start_time)
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let expr = simplifier.coerce(expr, schema)?;
+    // Some functions are only there to be simplified: now, coalesce.
+    state.create_physical_expr(simplifier.simplify(expr)?, schema)
 }
 
 /// How many letters two names differ by (Levenshtein).

@@ -30,6 +30,9 @@ use crate::error::{ErrorKind, NativeError, Result};
 /// Bytes of a file that are sent as one request, and at a time where a file is larger.
 const PART: usize = 8 * 1024 * 1024;
 
+/// Rows that are written at a time.
+const STEP: usize = 8192;
+
 /// How the files of a change are written.
 pub struct FileSpec {
     pub layout: Arc<Layout>,
@@ -52,7 +55,7 @@ pub const CHANGE_TYPE: &str = "_change_type";
 impl FileSpec {
     /// What a file holds.
     fn schema(&self) -> SchemaRef {
-        let stored = self.layout.file_schema();
+        let stored = self.layout.written_schema();
         if !self.is_feed {
             return stored;
         }
@@ -163,7 +166,11 @@ impl FileSink {
             return Ok(());
         }
         for (key, part) in self.split(batch)? {
-            self.write_part(key, &part).await?;
+            // The size of a file is looked at between steps.
+            for start in (0..part.num_rows()).step_by(STEP) {
+                let rows = STEP.min(part.num_rows() - start);
+                self.write_part(&key, &part.slice(start, rows)).await?;
+            }
         }
         Ok(())
     }
@@ -233,20 +240,20 @@ impl FileSink {
         Ok(key)
     }
 
-    async fn write_part(&mut self, key: Key, part: &RecordBatch) -> Result<()> {
+    async fn write_part(&mut self, key: &Key, part: &RecordBatch) -> Result<()> {
         self.clock += 1;
-        if !self.open.contains_key(&key) {
+        if !self.open.contains_key(key) {
             if self.open.len() >= self.spec.most_open.max(1) {
                 let oldest = self.open.iter().min_by_key(|(_, open)| open.used);
                 if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                     self.finish_one(oldest).await?;
                 }
             }
-            let open = self.begin(&key)?;
+            let open = self.begin(key)?;
             self.open.insert(key.clone(), open);
         }
         let stored = self.stored(part)?;
-        let Some(open) = self.open.get_mut(&key) else {
+        let Some(open) = self.open.get_mut(key) else {
             return Ok(());
         };
         open.used = self.clock;
@@ -254,7 +261,7 @@ impl FileSink {
         open.writer.write(&stored).await.map_err(parquet)?;
         let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
         if u64::try_from(bytes).unwrap_or(u64::MAX) >= self.spec.target_size {
-            self.finish_one(key).await?;
+            self.finish_one(key.clone()).await?;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use super::files::DataFile;
 use super::rows::{Sinks, Work, run};
 use super::target::Target;
 use super::vectors::{Rows, VectorFile};
+use crate::delta::features::Writable;
 use crate::error::Result;
 use crate::scan::files::{TableFile, partition};
 use crate::scan::positions::{self, Chosen, Deleted, PositionTable};
@@ -187,6 +188,7 @@ pub async fn commit(
     metrics: Value,
 ) -> Result<Finished> {
     let snapshot = prepared.snapshot();
+    let shown = snapshot.as_ref().map(Writable::new);
     let mut info = operation.get_commit_info();
     info.timestamp = Some(Utc::now().timestamp_millis());
     info.read_version = snapshot.as_ref().map(|snapshot| snapshot.version());
@@ -194,13 +196,12 @@ pub async fn commit(
         .insert("operationMetrics".to_owned(), metrics.clone());
     // In-commit timestamps need it to be the first.
     actions.insert(0, Action::CommitInfo(info));
+    prepared.progress.measure(metrics.clone());
     let mut table = prepared.table;
     let committed = CommitBuilder::from(prepared.properties)
         .with_actions(actions)
         .build(
-            snapshot
-                .as_ref()
-                .map(|snapshot| snapshot as &dyn TableReference),
+            shown.as_ref().map(|shown| shown as &dyn TableReference),
             prepared.store,
             as_seen,
         )

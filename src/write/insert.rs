@@ -83,6 +83,7 @@ pub async fn write(
         }
         _ => {}
     }
+    schema::columns_of(input.schema().as_arrow())?;
     check_partition_columns(&spec, &input)?;
     prepare_folder(prepared.store.root_url())?;
     let (evolved, layout, properties) = outline(&spec, &prepared, &input).await?;

@@ -9,7 +9,7 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoArrow;
 use deltalake::kernel::{DataType as KernelType, EagerSnapshot, StructField, StructType};
 use deltalake::parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
-use super::assign::lenient_type;
+use super::assign::lenient;
 use crate::error::{ErrorKind, NativeError, Result};
 
 /// Columns of a table.
@@ -133,8 +133,13 @@ impl Layout {
             .collect()
     }
 
-    /// What files hold, under their own names.
-    pub fn file_schema(&self) -> SchemaRef {
+    /// What files hold, under their own names; files of others may have NULL where the table has none.
+    pub fn read_schema(&self) -> SchemaRef {
+        lenient(&self.written_schema())
+    }
+
+    /// What files hold that are written here.
+    pub fn written_schema(&self) -> SchemaRef {
         let fields = self
             .stored()
             .into_iter()
@@ -149,7 +154,7 @@ fn note(field: &StructField, key: &str) -> Option<serde_json::Value> {
     (!json.is_null()).then_some(json)
 }
 
-/// The field of a file. Files are written with every field optional; what is NOT NULL was checked.
+/// The field of a file.
 fn physical_field(field: &StructField, kind: &DataType, is_mapped: bool) -> FieldRef {
     let name = note(field, "delta.columnMapping.physicalName").filter(|_| is_mapped);
     let name = name.and_then(|name| name.as_str().map(str::to_owned));
@@ -157,8 +162,10 @@ fn physical_field(field: &StructField, kind: &DataType, is_mapped: bool) -> Fiel
     let id = note(field, "delta.columnMapping.id").filter(|_| is_mapped);
     let metadata =
         id.map(|id| HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())]));
-    let kind = physical_type(field.data_type(), &lenient_type(kind), is_mapped);
-    Arc::new(Field::new(name, kind, true).with_metadata(metadata.unwrap_or_default()))
+    let kind = physical_type(field.data_type(), kind, is_mapped);
+    Arc::new(
+        Field::new(name, kind, field.is_nullable()).with_metadata(metadata.unwrap_or_default()),
+    )
 }
 
 fn physical_type(kernel: &KernelType, arrow: &DataType, is_mapped: bool) -> DataType {
@@ -172,7 +179,7 @@ fn physical_type(kernel: &KernelType, arrow: &DataType, is_mapped: bool) -> Data
         ),
         (KernelType::Array(kernel), DataType::List(item)) => {
             let kind = physical_type(kernel.element_type(), item.data_type(), is_mapped);
-            DataType::List(Arc::new(Field::new("element", kind, true)))
+            DataType::List(Arc::new(Field::new("element", kind, item.is_nullable())))
         }
         (KernelType::Map(kernel), DataType::Map(entries, sorted)) => {
             let DataType::Struct(pair) = entries.data_type() else {
@@ -182,7 +189,7 @@ fn physical_type(kernel: &KernelType, arrow: &DataType, is_mapped: bool) -> Data
             let value = physical_type(kernel.value_type(), pair[1].data_type(), is_mapped);
             let pair = vec![
                 Field::new("key", key, false),
-                Field::new("value", value, true),
+                Field::new("value", value, pair[1].is_nullable()),
             ];
             let entries = Field::new("key_value", DataType::Struct(pair.into()), false);
             DataType::Map(Arc::new(entries), *sorted)

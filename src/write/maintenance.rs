@@ -6,7 +6,6 @@ use std::sync::Arc;
 use deltalake::DeltaTable;
 use deltalake::checkpoints::create_checkpoint;
 use deltalake::kernel::EagerSnapshot;
-use deltalake::logstore::LogStore;
 use deltalake::table::state::DeltaTableState;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
@@ -18,6 +17,7 @@ use crate::delta::{cache, log};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
+use crate::store::native_url;
 
 /// Writes a checkpoint of the newest version (protocol section "Checkpoints").
 pub async fn checkpoint(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<u64> {
@@ -255,13 +255,17 @@ fn gap(url: &Url, version: u64) -> NativeError {
 
 /// Objects of the table outside its log, by paths relative to it.
 async fn data_files(engine: &Engine, url: &Url, account: &Arc<IoAccount>) -> Result<HashSet<Path>> {
-    let log_store = log::log_store(engine, url, account)?;
-    let store = LogStore::object_store(log_store.as_ref(), None);
+    let store = engine.stores.counted(url, account)?;
+    let folder = log::table_path(&native_url(url))?;
     let mut found = HashSet::new();
-    let mut listing = store.list(None);
+    let mut listing = store.list(Some(&folder));
     while let Some(meta) = listing.try_next().await? {
-        if !meta.location.as_ref().starts_with("_delta_log/") {
-            found.insert(meta.location);
+        let Some(parts) = meta.location.prefix_match(&folder) else {
+            continue;
+        };
+        let name: Path = parts.collect();
+        if !name.as_ref().starts_with("_delta_log/") {
+            found.insert(name);
         }
     }
     Ok(found)

@@ -4,12 +4,13 @@
 //! rows, for rows of the source alone and for rows of the table alone; the first whose condition is true is
 //! carried out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::common::{Column, JoinType, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use deltalake::protocol::{DeltaOperation, MergePredicate};
 use serde_json::json;
 
@@ -340,6 +341,7 @@ async fn plan(
             .map(|(i, clause)| (lit(i), value(clause)));
         case(number(), choices.collect())
     };
+    let defaults = defaults(target).await?;
     let kind = by_clause(&|clause| lit(clause.kind as i8));
     let mut columns = vec![own(FILE), own(ROW), kind.alias(KIND)];
     let schema = &target.layout.schema;
@@ -349,7 +351,9 @@ async fn plan(
             let set = clause.set.iter().find(|(index, _)| *index == i);
             match set {
                 Some((_, expr)) => expr.clone(),
-                None if clause.kind == Kind::Insert => lit(null.clone()),
+                None if clause.kind == Kind::Insert => {
+                    defaults.get(&i).cloned().unwrap_or_else(|| lit(null.clone()))
+                }
                 None => own(field.name()),
             }
         });
@@ -368,6 +372,20 @@ async fn plan(
         builder = generated(target, builder, is_given).await?;
     }
     Ok(builder.build()?)
+}
+
+/// What columns are in rows that do not say, by their indices.
+async fn defaults(target: &Target) -> Result<HashMap<usize, Expr>> {
+    let layout = &target.layout;
+    let mut found = HashMap::new();
+    for (name, sql) in &layout.defaults {
+        let index = layout.schema.index_of(name)?;
+        let text = Text::new(format!("the default of {name:?}"), sql);
+        let bound = target.binder.stored(&text, &target.name).await?;
+        let kind = lenient_type(layout.schema.field(index).data_type());
+        found.insert(index, cast(bound.expr, kind));
+    }
+    Ok(found)
 }
 
 /// What a row is by its clause; the one thing where all clauses say the same.

@@ -1,4 +1,5 @@
-//! Compaction: files of a partition that are small, or have deleted rows, become fewer without these.
+//! Compaction: files of a partition that are small, or have deleted rows, become fewer without these; or all
+//! of its rows come into a Z-order.
 
 use std::cmp::Ordering as Order;
 use std::collections::{BTreeMap, HashMap};
@@ -17,12 +18,14 @@ use serde_json::json;
 
 use super::change::PartitionFilter;
 use super::commit::transaction::{Finished, Prepared};
+use super::dml::column_index;
 use super::files::{DataFile, FileSpec};
 use super::finish::commit;
 use super::rows::{Sinks, Work, run};
 use super::target::{Target, file_spec};
 use super::values;
 use super::vectors::Rows;
+use super::z_order;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::scan::files::TableFile;
 use crate::scan::positions::{self, Chosen, Deleted, PositionTable};
@@ -31,23 +34,40 @@ use crate::scan::positions::{self, Chosen, Deleted, PositionTable};
 pub struct Compaction {
     pub filters: Vec<PartitionFilter>,
     pub target_size: Option<u64>,
+    /// Columns of a Z-order; none compacts.
+    pub z_order: Vec<String>,
     pub tasks: Option<usize>,
 }
+
+/// Column with a row's place on the curve of a Z-order.
+const PLACE: &str = "__fusiondelta_place";
 
 /// Numbers of files that become one.
 type Bin = Vec<u32>;
 
 pub async fn compact(target: Target, prepared: Prepared, how: Compaction) -> Result<Finished> {
+    for column in &how.z_order {
+        let index = column_index(&target, column).map_err(|e| NativeError {
+            kind: ErrorKind::Configuration,
+            ..e
+        })?;
+        if target.layout.is_partition(index) {
+            return Err(NativeError::new(
+                ErrorKind::Configuration,
+                format!("z_order names {column:?}, which the table is partitioned by"),
+            ));
+        }
+    }
     let spec = spec(&target, how.target_size);
     let size = spec.target_size;
-    let (bins, considered) = bins(&target, &how.filters, size)?;
+    let (bins, considered) = bins(&target, &how.filters, size, !how.z_order.is_empty())?;
     let tasks = how
         .tasks
         .unwrap_or_else(|| target.state().config().target_partitions())
         .max(1);
     let mut rewrites = Vec::with_capacity(bins.len());
     for bin in &bins {
-        rewrites.push(rewrite(&target, bin, &spec).boxed());
+        rewrites.push(rewrite(&target, bin, &spec, &how.z_order).boxed());
     }
     let written: Vec<Vec<DataFile>> = stream::iter(rewrites).buffered(tasks).try_collect().await?;
     let removed: Vec<&TableFile> = bins
@@ -84,7 +104,7 @@ pub async fn compact(target: Target, prepared: Prepared, how: Compaction) -> Res
         "num_batches": bins.len(),
         "total_considered_files": considered,
         "total_files_skipped": considered.saturating_sub(removed.len()),
-        "preserve_insertion_order": true,
+        "preserve_insertion_order": how.z_order.is_empty(),
     });
     let mut actions: Vec<Action> = removed
         .iter()
@@ -117,8 +137,14 @@ fn spec(target: &Target, size: Option<u64>) -> Arc<FileSpec> {
     )
 }
 
-/// Files that become one, and how many were looked at.
-fn bins(target: &Target, filters: &[PartitionFilter], size: u64) -> Result<(Vec<Bin>, usize)> {
+/// Files that become one, or those of a partition where they are put into an order; and how many were looked
+/// at.
+fn bins(
+    target: &Target,
+    filters: &[PartitionFilter],
+    size: u64,
+    is_whole: bool,
+) -> Result<(Vec<Bin>, usize)> {
     let mut partitions: BTreeMap<Vec<String>, Vec<u32>> = BTreeMap::new();
     let mut considered = 0;
     for (number, file) in (0_u32..).zip(target.files.iter()) {
@@ -126,7 +152,7 @@ fn bins(target: &Target, filters: &[PartitionFilter], size: u64) -> Result<(Vec<
             continue;
         }
         considered += 1;
-        if file.size < size || file.vector.is_some() {
+        if is_whole || file.size <= size || file.vector.is_some() {
             let key = file
                 .partition
                 .iter()
@@ -137,24 +163,27 @@ fn bins(target: &Target, filters: &[PartitionFilter], size: u64) -> Result<(Vec<
     }
     let mut all = Vec::new();
     for numbers in partitions.into_values() {
-        let mut open: Vec<(u64, Bin)> = Vec::new();
+        if is_whole {
+            all.push(numbers);
+            continue;
+        }
+        // Neighbours, so that rows stay in their order.
+        let (mut bytes, mut bin) = (0, Bin::new());
         for number in numbers {
             let Some(file) = file(target, number) else {
                 continue;
             };
-            match open.iter_mut().find(|(bytes, _)| bytes + file.size <= size) {
-                Some((bytes, bin)) => {
-                    *bytes += file.size;
-                    bin.push(number);
-                }
-                None => open.push((file.size, vec![number])),
+            if bytes + file.size > size {
+                all.push(std::mem::take(&mut bin));
+                bytes = 0;
             }
+            bytes += file.size;
+            bin.push(number);
         }
-        all.extend(open.into_iter().map(|(_, bin)| bin).filter(|bin| {
-            let has_vector = |n: &u32| file(target, *n).is_some_and(|f| f.vector.is_some());
-            bin.len() > 1 || bin.iter().any(has_vector)
-        }));
+        all.push(bin);
     }
+    let has_vector = |n: &u32| file(target, *n).is_some_and(|f| f.vector.is_some());
+    all.retain(|bin| bin.len() > 1 || is_whole || bin.iter().any(has_vector));
     Ok((all, considered))
 }
 
@@ -163,7 +192,12 @@ fn file(target: &Target, number: u32) -> Option<&TableFile> {
 }
 
 /// Writes the live rows of files to one file, or more where they are too many for one.
-async fn rewrite(target: &Target, bin: &Bin, spec: &Arc<FileSpec>) -> Result<Vec<DataFile>> {
+async fn rewrite(
+    target: &Target,
+    bin: &Bin,
+    spec: &Arc<FileSpec>,
+    z_order: &[String],
+) -> Result<Vec<DataFile>> {
     let found = positions::deleted(&target.files, bin, &target.place).await?;
     let none = Arc::new(Rows::new());
     let rows: Deleted = bin
@@ -181,11 +215,23 @@ async fn rewrite(target: &Target, bin: &Bin, spec: &Arc<FileSpec>) -> Result<Vec
         target.place.clone(),
         Chosen::Rest(Arc::new(rows)),
     );
-    let columns = target.layout.schema.fields().iter();
-    let columns = columns.map(|field| Expr::Column(Column::from_name(field.name())));
-    let plan = LogicalPlanBuilder::scan("files", provider_as_source(Arc::new(table)), None)?
-        .project(columns)?
-        .build()?;
+    let fields = target.layout.schema.fields().iter();
+    let columns = || {
+        fields
+            .clone()
+            .map(|field| Expr::Column(Column::from_name(field.name())))
+    };
+    let mut plan = LogicalPlanBuilder::scan("files", provider_as_source(Arc::new(table)), None)?;
+    if !z_order.is_empty() {
+        let by = z_order
+            .iter()
+            .map(|name| Expr::Column(Column::from_name(name)));
+        let place = z_order::place(by.collect()).alias(PLACE);
+        plan = plan
+            .project(columns().chain([place]))?
+            .sort([Expr::Column(Column::from_name(PLACE)).sort(true, false)])?;
+    }
+    let plan = plan.project(columns())?.build()?;
     // One stream, so that rows stay in their order.
     let config = target.state().config().clone().with_target_partitions(1);
     let state = SessionStateBuilder::new_from_existing(target.state().clone())

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::assign::{check_nulls, lenient};
+use super::expressions::physical;
 use super::files::{CHANGE_TYPE, DataFile, FileSink, FileSpec};
 use super::vectors::Rows;
 use crate::error::{ErrorKind, NativeError, Result};
@@ -71,16 +72,18 @@ pub enum Condition {
 }
 
 impl Condition {
-    fn broken(&self, row: &str) -> NativeError {
+    fn broken(&self, rows: usize) -> NativeError {
+        // No values: messages are kept where rows must not be.
         let message = match self {
             Self::Constraint(name, sql) => {
-                format!("rows break the constraint {name:?} ({sql}) of the table, as {row} does")
+                format!("rows break the constraint {name:?} ({sql}) of the table, {rows} at least")
             }
-            Self::Replaced(sql) => {
-                format!("rows are not among those that replace_where ({sql}) replaces, as {row}")
-            }
+            Self::Replaced(sql) => format!(
+                "rows are not among those that replace_where ({sql}) replaces, {rows} at least"
+            ),
             Self::Generated(column, sql) => format!(
-                "column {column:?} is generated as {sql}, and rows have another value, as {row}"
+                "column {column:?} is generated as {sql}, and rows have other values, {rows} at \
+                 least"
             ),
         };
         NativeError::new(ErrorKind::Execution, message)
@@ -97,7 +100,7 @@ impl Checks {
         let rows = DFSchema::try_from(lenient(schema).as_ref().clone())?;
         let conditions = conditions
             .into_iter()
-            .map(|(condition, expr)| Ok((condition, state.create_physical_expr(expr, &rows)?)))
+            .map(|(condition, expr)| Ok((condition, physical(state, expr, &rows)?)))
             .collect::<Result<_>>()?;
         Ok(Self {
             schema: Arc::clone(schema),
@@ -115,37 +118,13 @@ impl Checks {
                 DataType::Boolean => kept.as_boolean().clone(),
                 _ => BooleanArray::new_null(rows.num_rows()),
             };
-            let broken = kept.iter().position(|kept| kept != Some(true));
-            if let Some(row) = broken {
-                return Err(condition.broken(&shown(rows, row)));
+            let broken = kept.iter().filter(|kept| *kept != Some(true)).count();
+            if broken > 0 {
+                return Err(condition.broken(broken));
             }
         }
         Ok(())
     }
-}
-
-/// A row for a message, cut short.
-fn shown(rows: &RecordBatch, row: usize) -> String {
-    const LONGEST: usize = 200;
-    let schema = rows.schema();
-    let values = schema
-        .fields()
-        .iter()
-        .zip(rows.columns())
-        .map(|(field, column)| {
-            let value = datafusion::arrow::util::display::array_value_to_string(column, row);
-            let value = match column.is_null(row) {
-                true => "NULL".to_owned(),
-                false => value.unwrap_or_default(),
-            };
-            format!("{} = {value}", field.name())
-        });
-    let text = values.collect::<Vec<_>>().join(", ");
-    let text: String = match text.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
-    };
-    format!("({text})")
 }
 
 /// What a change has found and made so far.

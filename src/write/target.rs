@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::ViewTable;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -39,6 +41,8 @@ pub struct ChangeOptions {
     pub parameters: Vec<(String, ScalarValue)>,
     /// Tables that subqueries can name.
     pub sources: Vec<(String, LogicalPlan)>,
+    /// Plans that call functions which are not the engine's own.
+    pub functions: Vec<LogicalPlan>,
     /// Whether rows are deleted by deletion vectors; as the table says where it is not said.
     pub vectors: Option<bool>,
     pub target_file_size: Option<u64>,
@@ -102,6 +106,7 @@ impl Target {
             place.clone(),
             Chosen::Live,
         ));
+        let state = with_functions(state, &options.functions)?;
         let binder = Binder::new(state, options.parameters.clone());
         binder.register(name, Arc::clone(&table) as _)?;
         for (alias, plan) in &options.sources {
@@ -155,8 +160,12 @@ impl Target {
     /// `configuration` where they are asked for and the table has none.
     pub fn uses_vectors(&self) -> Result<bool> {
         let enabled = self.is_on("delta.enableDeletionVectors");
+        let protocol = serde_json::to_value(self.snapshot.protocol()).unwrap_or_default();
+        let is_possible = protocol["writerFeatures"]
+            .as_array()
+            .is_some_and(|features| features.iter().any(|name| name == "deletionVectors"));
         match self.options.vectors {
-            Some(true) if !enabled => Err(NativeError::new(
+            Some(true) if !is_possible => Err(NativeError::new(
                 ErrorKind::Configuration,
                 format!(
                     "deletion_vectors=True, and {} has none: set its property \
@@ -210,6 +219,27 @@ impl Target {
             .build();
         Ok(aside.create_physical_plan(plan).await?)
     }
+}
+
+/// The session with functions that plans call and that it does not have.
+fn with_functions(mut state: SessionState, plans: &[LogicalPlan]) -> Result<SessionState> {
+    let mut found = Vec::new();
+    for plan in plans {
+        plan.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::ScalarFunction(call) = part {
+                    found.push(Arc::clone(&call.func));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+    }
+    for function in found {
+        if !state.scalar_functions().contains_key(function.name()) {
+            state.register_udf(function)?;
+        }
+    }
+    Ok(state)
 }
 
 /// Where the files of a table are.

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
 from fusiondelta._weak import WeakList
 from fusiondelta.account import Books, Call, Entry
 from fusiondelta.account._versions import check_versions
-from fusiondelta.errors import FusionDeltaError, QueryError, QueryTimeoutError
+from fusiondelta.errors import FusionDeltaError, QueryError, QueryTimeoutError, SqlError
 from fusiondelta.profiles import MaterializeLimits
 from fusiondelta.profiles._sizes import parse_bytes, parse_duration
 from fusiondelta.queries._crossing import (
@@ -32,7 +33,7 @@ from fusiondelta.queries._spec import QuerySpec
 from fusiondelta.queries._steps import Steps
 from fusiondelta.sessions import ContextPool, Lease, bind, check_statement, translate
 from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
-from fusiondelta.sources import Resolution, Resolved, Source, as_source
+from fusiondelta.sources import DeltaSource, Resolution, Resolved, Source, as_source
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeEngine, NativeIo, NativeQuery
@@ -129,7 +130,8 @@ class QueryRunner:
         self.native.check()
         begun = self._begin(spec, run_id)
         with begun.noted():
-            kind = check_statement(spec.sql, readonly=spec.readonly, dialect=self.dialect)
+            text, _ = self._rewritten(spec.sql)
+            kind = check_statement(text, readonly=spec.readonly, dialect=self.dialect)
             parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
             clock = _Clock(spec.timeout)
             io = self._new_io(spec)
@@ -213,7 +215,8 @@ class QueryRunner:
         """The optimized logical plan of a query as a Substrait message."""
         check_versions()
         self.native.check()
-        check_statement(spec.sql, readonly=True, dialect=self.dialect)
+        text, _ = self._rewritten(spec.sql)
+        check_statement(text, readonly=True, dialect=self.dialect)
         parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
         clock = _Clock(spec.timeout)
         lease = self.pool.acquire(clock.left())
@@ -246,8 +249,11 @@ class QueryRunner:
             consistent = SnapshotSpec.timestamp(spec.consistent_at).instant_ms
         wanted = {name: as_source(value, name=name) for name, value in (spec.sources or {}).items()}
         registered = self.registered()
+        sql, pins = self._rewritten(spec.sql)
+        for alias, base, version, instant in pins:
+            wanted[alias] = _pinned(alias, base, version, instant, {**registered, **wanted})
         if registered:
-            referred = self._referred(spec.sql)
+            referred = self._referred(sql)
             for name, source in registered.items():
                 if name not in wanted and (referred is None or name.lower() in referred):
                     wanted[name] = source
@@ -258,6 +264,12 @@ class QueryRunner:
             )
             for name, source in wanted.items()
         ]
+
+    def _rewritten(self, sql: str) -> tuple[str, list[tuple[str, str, int | None, str | None]]]:
+        """The text as `datafusion` parses it, and the tables in it with versions of their own."""
+        from fusiondelta._native import rewritten
+
+        return rewritten(sql, self.dialect)
 
     def _referred(self, sql: str) -> frozenset[str] | None:
         """Lower-case names of the tables in a query; None for all, where it asks the catalog."""
@@ -303,7 +315,8 @@ class QueryRunner:
         options.with_allow_dml(allowed)
         options.with_allow_statements(allowed)
         try:
-            return lease.ctx.sql_with_options(spec.sql, options, param_values=dict(parameters))
+            sql, _ = self._rewritten(spec.sql)
+            return lease.ctx.sql_with_options(sql, options, param_values=dict(parameters))
         except Exception as error:
             raise interrupt_in(error) or typed(error) from error
 
@@ -431,6 +444,26 @@ class QueryRunner:
         if not lease.lent:
             return dict(self.settings)
         return settings_of(lease.ctx)
+
+
+def _pinned(
+    alias: str, base: str, version: int | None, instant: str | None, known: Mapping[str, Source]
+) -> DeltaSource:
+    """The source that stands for ``base VERSION AS OF version`` in a query."""
+    source = known.get(base)
+    if source is None:
+        close = get_close_matches(base, list(known), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise SqlError(f"there is no table {base!r} among the sources of the query{hint}")
+    if not isinstance(source, DeltaSource):
+        raise SqlError(f"{base!r} has no versions: it is a {type(source).__name__}")
+    if not source.as_of.is_latest:
+        raise SqlError(f"{base!r} is pinned among the sources, and AS OF names another version")
+    return DeltaSource(
+        source.uri,
+        as_of=version if instant is None else instant,
+        alias=alias,
+    )
 
 
 class _Clock:

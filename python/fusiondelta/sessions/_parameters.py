@@ -64,6 +64,23 @@ def bind_texts(
     return {name: _scalar(name, value) for name, value in given.items()}
 
 
+def _large(name: str, value: int) -> Any:
+    """A number that no 64 bits hold with their sign: unsigned, or a decimal."""
+    import decimal
+
+    import pyarrow as pa
+
+    try:
+        if 0 <= value < 2**64:
+            return pa.scalar(value, pa.uint64())
+        return pa.scalar(decimal.Decimal(value), pa.decimal128(38, 0))
+    except pa.ArrowException as error:
+        raise ParameterError(
+            f"the value of ${name} has more than the 38 digits of a number in SQL",
+            details={"parameter": name},
+        ) from error
+
+
 def _is_sequence(values: object) -> bool:
     return isinstance(values, Sequence)
 
@@ -75,6 +92,8 @@ def _scalar(name: str, value: Any) -> Any:
 
     if isinstance(value, pa.Scalar):
         return value
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 63:
+        return _large(name, value)
     if isinstance(value, dt.time) and value.tzinfo is None:
         return pa.scalar(value, pa.time64("ns"))  # the type of TIME literals, which is not coerced
     try:

@@ -33,8 +33,8 @@ _RULES_LEFT_TO_NATIVE = (
     "push_down_leaf_projections",
 )
 
-#: Of contexts that plan by themselves: a join's dynamic filter takes columns of one name for each other
-#: (apache/datafusion#25244), and rows are lost. The extension sets it by the plan.
+#: Of contexts that plan by themselves: a join's dynamic filter takes columns of one name for each
+#: other (apache/datafusion#25244), and rows are lost. The extension sets it by the plan.
 _SAFE = {"datafusion.optimizer.enable_join_dynamic_filter_pushdown": "false"}
 
 _RUNTIME = "datafusion.runtime."

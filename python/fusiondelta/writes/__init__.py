@@ -8,6 +8,7 @@ from fusiondelta.writes._operations import TableOperations
 from fusiondelta.writes._progress import WriteProgress
 from fusiondelta.writes._result import CommitAttempt, CommitOutcome, WriteResult
 from fusiondelta.writes._spec import CommitSpec, WriterProperties, WriteSpec
+from fusiondelta.writes._statements import TableStatements
 from fusiondelta.writes._upkeep import Holds, LogCleanup, TableUpkeep
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "TableCapabilities",
     "TableMerge",
     "TableOperations",
+    "TableStatements",
     "TableUpkeep",
     "WriteInput",
     "WriteProgress",

@@ -34,6 +34,7 @@ class DeleteSpec:
     removes_rows: ClassVar[bool] = True
 
     predicate: str | None
+    target_alias: str = "target"
     writer_properties: WriterProperties | None = None
 
 
@@ -46,6 +47,7 @@ class UpdateSpec:
 
     set: list[tuple[str, str]]
     predicate: str | None
+    target_alias: str = "target"
     writer_properties: WriterProperties | None = None
 
 

@@ -27,6 +27,7 @@ from fusiondelta.snapshots import SnapshotKey
 from fusiondelta.sources import Resolution
 from fusiondelta.storage import SafetyGate, covers
 from fusiondelta.writes._progress import WriteProgress, WriteWatch
+from fusiondelta.writes._properties import check_properties
 from fusiondelta.writes._record import WriteRecord
 from fusiondelta.writes._result import CommitAttempt, WriteResult
 from fusiondelta.writes._spec import CommitSpec, WriteSpec
@@ -182,9 +183,7 @@ class Committer:
         record.write = {"commit_id": commit_id, "write_safety": safety, "attempts": []}
         watch = WriteWatch(options.progress, change.kind, io)
         with watch.watching():
-            found = self._attempt(
-                spec, change, source, texts, clock, record, attempts, watch
-            )
+            found = self._attempt(spec, change, source, texts, clock, record, attempts, watch)
         attempts.append(
             CommitAttempt(
                 number=clock.number,
@@ -279,6 +278,7 @@ class Committer:
     ) -> dict[str, str]:
         """Properties of a table to be made: those given, and what its policy asks for."""
         location = self.resolution.canonical(os.fspath(uri))
+        check_properties(given or {})
         asked = {} if self.refuses(location) is None else {"delta.appendOnly": "true"}
         return {**asked, **(given or {})}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
-from fusiondelta.errors import ConfigurationError
+from fusiondelta.errors import ConfigurationError, QueryError
 from fusiondelta.profiles import RetryPolicy
 from fusiondelta.profiles._sizes import Duration, parse_bytes, parse_duration
 from fusiondelta.writes._changes import (
@@ -24,12 +26,15 @@ from fusiondelta.writes._commit import CommitOptions, Committer
 from fusiondelta.writes._ingest import WriteSource
 from fusiondelta.writes._merge import TableMerge, condition, quote
 from fusiondelta.writes._progress import WriteProgress
+from fusiondelta.writes._properties import check_properties
 from fusiondelta.writes._result import WriteResult
 from fusiondelta.writes._spec import WriterProperties, WriteSpec
 from fusiondelta.writes._texts import ChangeTexts
 
 Uri = str | os.PathLike[str]
 IdempotencyKey = tuple[str, int]
+#: Arguments with which functions are tried.
+_MOST_ARGUMENTS = 8
 #: Values by name or by position, as in queries.
 Parameters = Mapping[str, Any] | Sequence[Any]
 
@@ -72,6 +77,9 @@ class TableOperations:
 
         def query(self, query: str, *, sources: Mapping[str, Any]) -> Any:
             """Of the engine."""
+
+        def _function_names(self) -> Sequence[str]:
+            """Of the engine: scalar functions that were registered."""
 
     def write_delta(
         self,
@@ -158,6 +166,7 @@ class TableOperations:
         uri: Uri,
         predicate: str | None = None,
         *,
+        target_alias: str = "target",
         param_values: Parameters | None = None,
         sources: Mapping[str, Any] | None = None,
         deletion_vectors: bool | None = None,
@@ -177,6 +186,7 @@ class TableOperations:
         Args:
             uri: Location of the table.
             predicate: Which rows: parsed to its last character, bound and coerced as in a query.
+            target_alias: Name of the table in SQL.
             param_values: As of `TableOperations`; the rest too.
             sources: See there.
             deletion_vectors: See there.
@@ -188,7 +198,11 @@ class TableOperations:
             metadata: See there.
             progress: See there.
         """
-        spec = DeleteSpec(predicate=predicate, writer_properties=writer_properties)
+        spec = DeleteSpec(
+            predicate=predicate,
+            target_alias=target_alias,
+            writer_properties=writer_properties,
+        )
         options = _options(idempotency_key, retry, timeout, metadata, progress)
         texts = self._texts([predicate], param_values, sources, deletion_vectors)
         self._enable_vectors(uri, deletion_vectors, allow_metadata_change)
@@ -200,6 +214,7 @@ class TableOperations:
         updates: Mapping[str, str],
         predicate: str | None = None,
         *,
+        target_alias: str = "target",
         param_values: Parameters | None = None,
         sources: Mapping[str, Any] | None = None,
         deletion_vectors: bool | None = None,
@@ -218,6 +233,7 @@ class TableOperations:
             updates: SQL expression by column. A column keeps the value it is given or refuses it:
                 what would be rounded, cut or read from text needs a CAST in the expression.
             predicate: Which rows.
+            target_alias: Name of the table in SQL.
             param_values: As of `TableOperations`; the rest too.
             sources: See there.
             deletion_vectors: See there.
@@ -232,12 +248,13 @@ class TableOperations:
         if not updates:
             raise ConfigurationError("updates sets no column")
         spec = UpdateSpec(
-            set=list(updates.items()), predicate=predicate, writer_properties=writer_properties
+            set=list(updates.items()),
+            predicate=predicate,
+            target_alias=target_alias,
+            writer_properties=writer_properties,
         )
         options = _options(idempotency_key, retry, timeout, metadata, progress)
-        texts = self._texts(
-            [predicate, *updates.values()], param_values, sources, deletion_vectors
-        )
+        texts = self._texts([predicate, *updates.values()], param_values, sources, deletion_vectors)
         self._enable_vectors(uri, deletion_vectors, allow_metadata_change)
         return self._committer.commit(uri, spec, options, texts=texts)
 
@@ -396,6 +413,7 @@ class TableOperations:
         Changes of other writers that are on their way fail by it.
         """
         _meant("set_properties", allow_metadata_change)
+        check_properties(properties)
         spec = SetPropertiesSpec(properties=dict(properties))
         return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata, progress))
 
@@ -441,15 +459,36 @@ class TableOperations:
         deletion_vectors: bool | None = None,
     ) -> ChangeTexts:
         def table(alias: str, source: Any) -> Callable[[], Any]:
-            return lambda: self.query(f"SELECT * FROM {quote(alias)}", sources={alias: source})
+            text = f"SELECT * FROM {quote(alias)}"  # noqa: S608 - a quoted name
+            return lambda: self.query(text, sources={alias: source})
 
         return ChangeTexts.of(
             texts,
             param_values=param_values,
             tables={alias: table(alias, source) for alias, source in (sources or {}).items()},
+            functions=self._calls([text for text in texts if text is not None]),
             deletion_vectors=deletion_vectors,
             dialect=self._committer.settings.get("datafusion.sql_parser.dialect", "generic"),
         )
+
+    def _calls(self, texts: Sequence[str]) -> list[Callable[[], Any]]:
+        """Queries that call the registered scalar functions which the texts name."""
+        words = {word.lower() for text in texts for word in re.findall(r"\w+", text)}
+        return [
+            partial(self._call, name)
+            for name in sorted(self._function_names())
+            if name.lower() in words
+        ]
+
+    def _call(self, name: str) -> Any:
+        """A query that calls a function, with as many arguments as it takes."""
+        for count in range(_MOST_ARGUMENTS + 1):
+            arguments = ", ".join(["NULL"] * count)
+            try:
+                return self.query(f"SELECT {quote(name)}({arguments})", sources={})
+            except QueryError:
+                continue
+        raise ConfigurationError(f"the function {name} cannot be called in a change")
 
     def _enable_vectors(self, uri: Uri, wanted: bool | None, allowed: bool) -> None:
         """Give a table deletion vectors, in a commit of its own, where that is asked for."""

@@ -18,11 +18,14 @@ class NativeChangeOptions:
     Attributes:
         parameters: Arrow arrays of one value, by the name of the placeholder.
         tables: Planned queries by alias.
-        deletion_vectors: Whether rows are deleted by deletion vectors; as the table says where None.
+        functions: Planned queries that call functions which were registered.
+        deletion_vectors: Whether rows are deleted by deletion vectors; as the table says where
+            None.
     """
 
     parameters: list[tuple[str, Any]] = field(default_factory=list)
     tables: list[tuple[str, Any]] = field(default_factory=list)
+    functions: list[Any] = field(default_factory=list)
     deletion_vectors: bool | None = None
 
 
@@ -33,11 +36,13 @@ class ChangeTexts:
     Attributes:
         parameters: ``pyarrow.Scalar`` by the name of the placeholder.
         tables: Makes the query of a table, by alias; anew for each attempt.
+        functions: Makes a query that calls a registered function, for each that is named.
         deletion_vectors: As of `NativeChangeOptions`.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    functions: Sequence[Callable[[], Any]] = ()
     deletion_vectors: bool | None = None
 
     @classmethod
@@ -47,6 +52,7 @@ class ChangeTexts:
         *,
         param_values: Mapping[str, Any] | Sequence[Any] | None,
         tables: Mapping[str, Callable[[], Any]],
+        functions: Sequence[Callable[[], Any]],
         deletion_vectors: bool | None,
         dialect: str,
     ) -> ChangeTexts:
@@ -59,6 +65,7 @@ class ChangeTexts:
         return cls(
             parameters=bind_texts(given, param_values, dialect=dialect),
             tables=dict(tables),
+            functions=tuple(functions),
             deletion_vectors=deletion_vectors,
         )
 
@@ -68,6 +75,7 @@ class ChangeTexts:
         import pyarrow as pa
 
         results = {alias: make() for alias, make in self.tables.items()}
+        calls = [make() for make in self.functions]
         try:
             tables = []
             for alias, result in results.items():
@@ -84,8 +92,13 @@ class ChangeTexts:
                     for name, scalar in self.parameters.items()
                 ],
                 tables=tables,
+                functions=[
+                    query
+                    for query in (call._as_write_input() for call in calls)
+                    if query is not None
+                ],
                 deletion_vectors=self.deletion_vectors,
             )
         finally:
-            for result in results.values():
+            for result in (*results.values(), *calls):
                 result.close()

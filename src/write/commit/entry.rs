@@ -62,7 +62,22 @@ impl Entry {
         for action in get_actions(version, bytes)? {
             entry.take(action);
         }
+        entry.settle();
         Ok(entry)
+    }
+
+    /// A file that is removed and added has another deletion vector: nothing of it was written.
+    fn settle(&mut self) {
+        for add in self
+            .adds
+            .iter()
+            .filter(|add| self.removed.contains(&add.path))
+        {
+            self.effect.files_added -= 1;
+            self.effect.files_removed -= 1;
+            self.effect.bytes -= u64::try_from(add.size).unwrap_or_default();
+            self.effect.rows -= rows(add);
+        }
     }
 
     fn take(&mut self, action: Action) {
@@ -70,12 +85,7 @@ impl Entry {
             Action::Add(add) => {
                 self.effect.files_added += 1;
                 self.effect.bytes += u64::try_from(add.size).unwrap_or_default();
-                let rows = add
-                    .stats
-                    .as_deref()
-                    .and_then(|s| serde_json::from_str::<Value>(s).ok())
-                    .and_then(|s| s["numRecords"].as_u64());
-                self.effect.rows += rows.unwrap_or_default();
+                self.effect.rows += rows(&add);
                 self.changes_data |= add.data_change;
                 self.added.insert(add.path.clone());
                 if add.data_change {
@@ -118,6 +128,15 @@ impl Entry {
     pub fn is_of(&self, commit_id: &str) -> bool {
         self.commit_id.as_deref() == Some(commit_id)
     }
+}
+
+/// Rows of a file, deleted ones among them, as far as its statistics tell.
+fn rows(add: &Add) -> u64 {
+    let stats = add.stats.as_deref();
+    let stats = stats.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    stats
+        .and_then(|stats| stats["numRecords"].as_u64())
+        .unwrap_or_default()
 }
 
 /// The commit of a version; `None` where there is none (yet, or any more).

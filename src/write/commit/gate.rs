@@ -4,7 +4,7 @@
 //! what delta-rs does not look at, remembers what became of each attempt, and knows the operation's own
 //! commits again. Once closed it lets no further commit begin.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use deltalake::kernel::Add;
 use deltalake::kernel::transaction::{CommitConflictError, TransactionError};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -102,10 +103,19 @@ pub struct Progress {
     phase: watch::Sender<Phase>,
     state: Mutex<State>,
     read: OnceLock<ReadRows>,
+    /// What the operation measured of itself.
+    metrics: OnceLock<Value>,
+    /// Paths as the log spells them, by what delta-rs makes of them.
+    paths: HashMap<String, String>,
 }
 
 impl Progress {
-    pub fn new(spec: &CommitSpec, base: Option<u64>, appends_pass: bool) -> Arc<Self> {
+    pub fn new(
+        spec: &CommitSpec,
+        base: Option<u64>,
+        appends_pass: bool,
+        paths: HashMap<String, String>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             commit_id: spec.commit_id.clone(),
             base,
@@ -117,7 +127,18 @@ impl Progress {
             phase: watch::channel(Phase::Quiet).0,
             state: Mutex::default(),
             read: OnceLock::new(),
+            metrics: OnceLock::new(),
+            paths,
         })
+    }
+
+    /// Says what the operation has measured of itself, before it commits.
+    pub fn measure(&self, metrics: Value) {
+        let _ = self.metrics.set(metrics);
+    }
+
+    pub fn metrics(&self) -> Value {
+        self.metrics.get().cloned().unwrap_or_default()
     }
 
     /// Says what the operation has read, before it commits.
@@ -266,18 +287,18 @@ impl Gate {
             let about = format!("the application {:?}", app.map_or("", String::as_str));
             return Some((CommitConflictError::ConcurrentTransaction, about));
         }
+        if since_base
+            && let Some(read) = self.progress.read.get()
+            && let Some(lost) = self.taken(read, winner)
+        {
+            return Some(lost);
+        }
         if since_base {
             let both: Vec<_> = ours.removed.intersection(&winner.removed).collect();
             if !both.is_empty() {
                 let about = format!("the files {}", names(both.into_iter()));
                 return Some((CommitConflictError::ConcurrentDeleteDelete, about));
             }
-        }
-        if since_base
-            && let Some(read) = self.progress.read.get()
-            && let Some(lost) = self.taken(read, winner)
-        {
-            return Some(lost);
         }
         let everything = since_base && self.progress.reads == Reads::Everything;
         if (everything || self.progress.source.is_some()) && winner.changes_data {
@@ -297,6 +318,13 @@ impl Gate {
         if !winner.changes_data {
             return None;
         }
+        let passes = self.progress.appends_pass && winner.is_blind;
+        if !passes && !winner.adds.is_empty() && (read.may_match)(&winner.adds) {
+            return Some((
+                CommitConflictError::ConcurrentAppend,
+                "the rows that were read".to_owned(),
+            ));
+        }
         let gone: Vec<_> = winner
             .removed
             .iter()
@@ -305,13 +333,6 @@ impl Gate {
         if !gone.is_empty() {
             let about = format!("the files {}", names(gone.into_iter()));
             return Some((CommitConflictError::ConcurrentDeleteRead, about));
-        }
-        let passes = self.progress.appends_pass && winner.is_blind;
-        if !passes && !winner.adds.is_empty() && (read.may_match)(&winner.adds) {
-            return Some((
-                CommitConflictError::ConcurrentAppend,
-                "the rows that were read".to_owned(),
-            ));
         }
         None
     }
@@ -364,6 +385,12 @@ in_front!(Gate {
         operation: Uuid,
     ) -> Result<(), TransactionError> {
         let progress = &self.progress;
+        let commit = match commit {
+            CommitOrBytes::LogBytes(bytes) if !progress.paths.is_empty() => {
+                CommitOrBytes::LogBytes(respell(&bytes, &progress.paths)?)
+            }
+            other => other,
+        };
         let ours = match &commit {
             CommitOrBytes::LogBytes(bytes) => Entry::parse(version, bytes)?,
             CommitOrBytes::TmpCommit(_) => Entry::default(),
@@ -425,6 +452,36 @@ in_front!(Gate {
         self.inner.get_latest_version(start).await
     }
 });
+
+/// A commit whose files are called as the log calls them.
+fn respell(commit: &Bytes, paths: &HashMap<String, String>) -> Result<Bytes, TransactionError> {
+    let mut lines = Vec::new();
+    for line in commit.split(|byte| *byte == b'\n') {
+        let kind = ["add", "remove"]
+            .into_iter()
+            .find(|kind| line.starts_with(format!("{{\"{kind}\"").as_bytes()));
+        let Some(kind) = kind else {
+            lines.push(line.to_vec());
+            continue;
+        };
+        let broken = |json_err| TransactionError::SerializeLogJson { json_err };
+        let action: Value = serde_json::from_slice(line).map_err(broken)?;
+        let path = action[kind]["path"].as_str().unwrap_or_default();
+        lines.push(match paths.get(path) {
+            // Only the path: numbers keep their digits.
+            Some(raw) => replaced(line, path, raw),
+            None => line.to_vec(),
+        });
+    }
+    Ok(lines.join(&b'\n').into())
+}
+
+/// A line with another path.
+fn replaced(line: &[u8], path: &str, raw: &str) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let member = |path: &str| format!("\"path\":{}", Value::from(path));
+    text.replacen(&member(path), &member(raw), 1).into_bytes()
+}
 
 /// A commit without the actions that begin so.
 fn without(commit: &Bytes, hidden: &[&[u8]]) -> Bytes {

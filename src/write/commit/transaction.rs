@@ -22,6 +22,7 @@ use crate::delta::cache::{self, Pinned};
 use crate::delta::{features, log};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::engine::Engine;
+use crate::scan::raw_paths;
 use crate::store::account::IoAccount;
 
 /// What is common to everything that commits.
@@ -134,6 +135,10 @@ where
         spec,
         read_version,
         existing.as_deref().is_some_and(appends_pass),
+        match &existing {
+            Some(found) => raw_paths::respelled(&found.snapshot)?,
+            None => HashMap::new(),
+        },
     );
     let inner: LogStoreRef = match log::lock(engine, &spec.url)? {
         Some((lock, path)) => {
@@ -190,7 +195,7 @@ where
                 ..done(
                     read_version.unwrap_or_default(),
                     Effect::default(),
-                    Value::Null,
+                    progress.metrics(),
                 )
             });
         }
@@ -199,7 +204,7 @@ where
     if let Some((version, effect)) = progress.committed() {
         // What came after the commit failed (a checkpoint, for one); of several commits, a later one.
         if !spec.several {
-            return Ok(done(version, effect, Value::Null));
+            return Ok(done(version, effect, progress.metrics()));
         }
         return Err(error
             .with("outcome", "partly_committed")
@@ -211,7 +216,7 @@ where
         find(engine, inner.as_ref(), spec, read_version, account).await
     };
     match found {
-        Ok(Some((version, effect))) => Ok(done(version, effect, Value::Null)),
+        Ok(Some((version, effect))) => Ok(done(version, effect, progress.metrics())),
         Ok(None) if progress.is_doubtful() => Err(error
             .with("outcome", "unknown")
             .with("commit_id", spec.commit_id.clone())),
