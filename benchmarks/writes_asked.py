@@ -2,8 +2,9 @@
 
 ``python benchmarks/writes_asked.py ENGINE CHANGE FOLDER`` makes the change in the folder, which has
 what ``writes.py`` has put there, and prints one JSON object: ``seconds`` from the first call to the
-end of the commit, ``peak`` bytes of memory held at once by the process, and ``before`` the change.
-Packages that an engine imports at its first use are imported before the clock begins.
+end of the commit, ``processor`` seconds of all threads in that time, ``peak`` bytes of memory held
+at once by the process, and ``before`` the change. Packages that an engine imports at its first use,
+and frames that are held in memory, are there before the clock begins.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 Change = Callable[[Path], Any]
+#: Changes that read what they write before the clock begins, and give what is timed.
+HELD = ("append of a frame",)
+#: One row in a hundred of any file, and what a changed row is known by.
+SEVENS = "id % 100 = 7"
+MARK = "quantity < 0"
 
 
 def ours() -> dict[str, Change]:
@@ -29,12 +36,27 @@ def ours() -> dict[str, Change]:
         source = ParquetSource(folder / f"{name}.parquet")
         return engine.query("SELECT * FROM r", sources={"r": source})
 
-    def merge(folder: Path) -> None:
-        made = engine.merge(folder / "t", rows(folder, "news"), on=["id"])
+    def merge(folder: Path, name: str = "t", source: str = "news") -> None:
+        made = engine.merge(folder / name, rows(folder, source), on=["id"])
         made.when_matched_update_all().when_not_matched_insert_all().execute()
+
+    def wide(name: str, ending: str = "") -> dict[str, Change]:
+        return {
+            f"delete of 1 % in 200 files{ending}": lambda f: engine.delete(f / name, SEVENS),
+            f"update of 1 % in 200 files{ending}": lambda f: engine.update(
+                f / name, {"quantity": "-1"}, SEVENS
+            ),
+            f"merge of 1 % in 200 files{ending}": lambda f: merge(f, name, "few"),
+        }
+
+    def append_frame(folder: Path) -> Callable[[], Any]:
+        import polars as pl
+
+        return partial(engine.write_delta, folder / "t", pl.read_parquet(folder / "rows.parquet"))
 
     return {
         "append": lambda f: engine.write_delta(f / "t", rows(f)),
+        "append of a frame": append_frame,
         "partitioned append": lambda f: engine.write_delta(f / "p", rows(f), partition_by="part"),
         "append to 1,000 partitions": lambda f: engine.write_delta(
             f / "p", rows(f, "many"), partition_by="part"
@@ -47,11 +69,14 @@ def ours() -> dict[str, Change]:
         "merge of 1 %": merge,
         "delete of 10 %": lambda f: engine.delete(f / "t", "part = 'p03'"),
         "optimize": lambda f: engine.optimize(f / "s"),
+        **wide("w"),
+        **wide("v", " with deletion vectors"),
     }
 
 
 def deltalake_alone() -> dict[str, Change]:
     import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
     from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
     def rows(folder: Path, name: str = "rows") -> Any:
@@ -62,13 +87,18 @@ def deltalake_alone() -> dict[str, Change]:
         found = QueryBuilder().register("t", table).execute("SELECT * FROM t WHERE id % 2 = 0")
         write_deltalake(str(folder / "o"), found, mode="overwrite")
 
-    def merge(folder: Path) -> None:
-        table = DeltaTable(str(folder / "t"))
-        made = table.merge(rows(folder, "news"), "t.id = s.id", source_alias="s", target_alias="t")
+    def merge(folder: Path, name: str = "t", source: str = "news") -> None:
+        table = DeltaTable(str(folder / name))
+        made = table.merge(rows(folder, source), "t.id = s.id", source_alias="s", target_alias="t")
         made.when_matched_update_all().when_not_matched_insert_all().execute()
+
+    def append_frame(folder: Path) -> Callable[[], Any]:
+        table = pq.read_table(folder / "rows.parquet")
+        return partial(write_deltalake, str(folder / "t"), table, mode="append")
 
     return {
         "append": lambda f: write_deltalake(str(f / "t"), rows(f), mode="append"),
+        "append of a frame": append_frame,
         "partitioned append": lambda f: write_deltalake(
             str(f / "p"), rows(f), mode="append", partition_by="part"
         ),
@@ -79,6 +109,11 @@ def deltalake_alone() -> dict[str, Change]:
         "merge of 1 %": merge,
         "delete of 10 %": lambda f: DeltaTable(str(f / "t")).delete("part = 'p03'"),
         "optimize": lambda f: DeltaTable(str(f / "s")).optimize.compact(),
+        "delete of 1 % in 200 files": lambda f: DeltaTable(str(f / "w")).delete(SEVENS),
+        "update of 1 % in 200 files": lambda f: DeltaTable(str(f / "w")).update(
+            updates={"quantity": "-1"}, predicate=SEVENS
+        ),
+        "merge of 1 % in 200 files": lambda f: merge(f, "w", "few"),
     }
 
 
@@ -90,22 +125,28 @@ def polars_alone() -> dict[str, Change]:
         frame = pl.scan_delta(str(folder / "t")).filter(pl.col("id") % 2 == 0)
         frame.sink_delta(str(folder / "o"), mode="overwrite")
 
-    def merge(folder: Path) -> None:
-        frame = pl.read_parquet(folder / "news.parquet")
+    def merge(folder: Path, name: str = "t", source: str = "news") -> None:
+        frame = pl.read_parquet(folder / f"{source}.parquet")
         options = {"predicate": "t.id = s.id", "source_alias": "s", "target_alias": "t"}
-        made = frame.write_delta(str(folder / "t"), mode="merge", delta_merge_options=options)
+        made = frame.write_delta(str(folder / name), mode="merge", delta_merge_options=options)
         made.when_matched_update_all().when_not_matched_insert_all().execute()
 
     def append(folder: Path, name: str, source: str = "rows", **options: Any) -> None:
         frame = pl.scan_parquet(folder / f"{source}.parquet")
         frame.sink_delta(str(folder / name), mode="append", delta_write_options=options or None)
 
+    def append_frame(folder: Path) -> Callable[[], Any]:
+        frame = pl.read_parquet(folder / "rows.parquet")
+        return partial(frame.write_delta, str(folder / "t"), mode="append")
+
     return {
         "append": lambda f: append(f, "t"),
+        "append of a frame": append_frame,
         "partitioned append": lambda f: append(f, "p", partition_by="part"),
         "append to 1,000 partitions": lambda f: append(f, "p", "many", partition_by="part"),
         "overwrite from a query": overwrite,
         "merge of 1 %": merge,
+        "merge of 1 % in 200 files": lambda f: merge(f, "w", "few"),
     }
 
 
@@ -153,11 +194,16 @@ def main(engine: str, change: str, folder: str) -> None:
     if make is None:
         print(json.dumps({"failure": "not offered"}), file=out)
         return
+    timed = make(Path(folder)) if change in HELD else partial(make, Path(folder))
     before = memory("VmRSS")
-    started = time.perf_counter()
-    make(Path(folder))
-    seconds = time.perf_counter() - started
-    found = {"seconds": seconds, "before": before, "peak": memory("VmHWM")}
+    processor, started = time.process_time(), time.perf_counter()
+    timed()
+    found = {
+        "seconds": time.perf_counter() - started,
+        "processor": time.process_time() - processor,
+        "before": before,
+        "peak": memory("VmHWM"),
+    }
     print(json.dumps(found), file=out)
 
 

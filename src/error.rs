@@ -373,6 +373,8 @@ fn classify_text(text: &str) -> Option<ErrorKind> {
     } else if text.contains("Object Store error: Object at location") && text.contains("not found")
     {
         Some(ErrorKind::ObjectNotFound)
+    } else if text.contains("is declared as non-nullable but contains null values") {
+        Some(ErrorKind::SchemaMismatch)
     } else {
         None
     }
@@ -414,7 +416,11 @@ impl From<DeltaTableError> for NativeError {
 
 impl From<ArrowError> for NativeError {
     fn from(error: ArrowError) -> Self {
-        classify(&error).unwrap_or_else(|| Self::new(ErrorKind::Execution, error.to_string()))
+        classify(&error).unwrap_or_else(|| {
+            let text = error.to_string();
+            let kind = classify_text(&text).unwrap_or(ErrorKind::Execution);
+            Self::new(kind, text)
+        })
     }
 }
 

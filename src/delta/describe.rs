@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use deltalake::DeltaTable;
-use deltalake::kernel::EagerSnapshot;
+use deltalake::kernel::{Action, EagerSnapshot};
+use deltalake::logstore::get_actions;
 use deltalake::table::state::DeltaTableState;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use super::cache::Pinned;
 use super::log;
-use crate::error::Result;
+use crate::error::{NativeError, Result};
 use crate::exec::engine::Engine;
 use crate::store::account::IoAccount;
 
@@ -54,7 +54,10 @@ pub fn files(pinned: &Pinned) -> Result<RecordBatch> {
     Ok(state.add_actions_table(true)?)
 }
 
-/// Commit information, newest first, at most `limit` commits.
+/// Commits that are read at once.
+const COMMITS_AT_ONCE: usize = 8;
+
+/// Commit information, newest first, at most `limit` commits, as far as the log has them.
 pub async fn history(
     engine: &Engine,
     pinned: &Pinned,
@@ -62,31 +65,26 @@ pub async fn history(
     account: &Arc<IoAccount>,
 ) -> Result<Vec<Value>> {
     let store = log::log_store(engine, &pinned.url, account)?;
-    let mut table = DeltaTable::new(store);
-    table.state = Some(DeltaTableState::new(EagerSnapshot::clone(&pinned.snapshot)));
-    // The crate walks back from the newest commit there is, which may be newer than the pinned one, and
-    // gives no version with an entry.
-    let listing = log::list_from(engine, &pinned.url, pinned.version, account).await?;
-    let newest = listing
-        .commits
-        .keys()
-        .next_back()
-        .copied()
-        .unwrap_or(pinned.version);
-    let newer = usize::try_from(newest - pinned.version).unwrap_or(usize::MAX);
-    let wanted = limit.map(|n| n.saturating_add(newer));
-    let commits: Vec<_> = table.history(wanted).try_collect().await?;
-    Ok(commits
-        .into_iter()
-        .zip((0..=newest).rev())
-        .skip(newer)
-        .take(limit.unwrap_or(usize::MAX))
-        .map(|(info, version)| {
-            let mut value = serde_json::to_value(info).unwrap_or(Value::Null);
-            if let Value::Object(map) = &mut value {
-                map.insert("version".to_owned(), json!(version));
-            }
-            value
+    let versions = (0..=pinned.version).rev().take(limit.unwrap_or(usize::MAX));
+    let mut commits = stream::iter(versions)
+        .map(|version| {
+            let store = Arc::clone(&store);
+            async move { Ok::<_, NativeError>((version, store.read_commit_entry(version).await?)) }
         })
-        .collect())
+        .buffered(COMMITS_AT_ONCE);
+    let mut found = Vec::new();
+    while let Some((version, Some(bytes))) = commits.try_next().await? {
+        let info = get_actions(version, &bytes)?
+            .into_iter()
+            .find_map(|action| match action {
+                Action::CommitInfo(info) => Some(info),
+                _ => None,
+            });
+        let mut value = serde_json::to_value(info.unwrap_or_default()).unwrap_or(Value::Null);
+        if let Value::Object(map) = &mut value {
+            map.insert("version".to_owned(), json!(version));
+        }
+        found.push(value);
+    }
+    Ok(found)
 }

@@ -57,14 +57,16 @@ impl TableReference for Writable<'_> {
 /// # Errors
 /// `unsupported_table_feature`, naming the features and the table.
 pub fn can_write(url: &Url, snapshot: &EagerSnapshot) -> Result<()> {
-    PROTOCOL.can_write_to(&Writable::new(snapshot)).map_err(|e| {
-        let error = NativeError::from(deltalake::DeltaTableError::from(e));
-        NativeError {
-            kind: ErrorKind::UnsupportedTableFeature,
-            message: format!("{url} cannot be written: {}", error.message),
-            ..error
-        }
-    })
+    PROTOCOL
+        .can_write_to(&Writable::new(snapshot))
+        .map_err(|e| {
+            let error = NativeError::from(deltalake::DeltaTableError::from(e));
+            NativeError {
+                kind: ErrorKind::UnsupportedTableFeature,
+                message: format!("{url} cannot be written: {}", error.message),
+                ..error
+            }
+        })
 }
 
 /// The newest version, and why it cannot be appended to, and why rows of it cannot be changed.

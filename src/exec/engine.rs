@@ -215,10 +215,13 @@ impl Engine {
         env: Arc<RuntimeEnv>,
     ) -> Result<(SessionState, Arc<CatchingPlanner>)> {
         let planner = Arc::new(CatchingPlanner::default());
-        let state = SessionStateBuilder::new_from_existing(self.session(settings, env)?)
+        let mut state = SessionStateBuilder::new_from_existing(self.session(settings, env)?)
             .with_query_planner(Arc::clone(&planner) as _)
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .build();
+        // What now() is, in all of its texts.
+        let options = Arc::clone(state.config_options());
+        state.execution_props_mut().mark_start_execution(options);
         Ok((state, planner))
     }
 

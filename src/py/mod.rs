@@ -14,3 +14,4 @@ pub mod sql;
 pub mod statements;
 pub mod storage;
 pub mod tables;
+mod words;

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use pyo3::prelude::*;
 
 use crate::error::{ErrorKind, NativeError};
-use crate::write::expressions;
+use crate::write::parse;
 
 /// Kinds a statement is sorted into for the read-only gate.
 fn kind(statement: &DfStatement) -> &'static str {
@@ -217,7 +217,7 @@ pub fn rewritten(sql: &str, dialect: &str) -> PyResult<(String, Vec<Pin>)> {
             statements.into_iter().collect::<Vec<_>>().as_slice()
     {
         let mut after = statement.as_ref().clone();
-        expressions::repaired(&mut after);
+        parse::repaired(&mut after);
         if after != **statement {
             repaired = after.to_string();
         }

@@ -10,9 +10,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use pyo3::prelude::*;
 
+use super::words::Words;
 use crate::error::{ErrorKind, NativeError, Result};
 
 type Assignments = Vec<(String, String)>;
@@ -104,7 +105,7 @@ pub fn change_statement(sql: &str, dialect: &str) -> Result<NativeStatement> {
     }
 }
 
-fn refused(message: &str, at: Location) -> NativeError {
+pub fn refused(message: &str, at: Location) -> NativeError {
     if at.line == 0 {
         return NativeError::new(ErrorKind::Sql, message);
     }
@@ -428,93 +429,6 @@ fn create(create: CreateTable) -> Result<NativeStatement> {
         if_not_exists: create.if_not_exists,
         ..NativeStatement::default()
     })
-}
-
-/// Tokens of a statement that the parser has no form for.
-struct Words {
-    tokens: Vec<TokenWithSpan>,
-    at: usize,
-}
-
-impl Words {
-    fn peek(&self) -> Option<&TokenWithSpan> {
-        self.tokens
-            .get(self.at)
-            .filter(|token| token.token != Token::EOF)
-    }
-
-    fn peek_word(&self) -> Option<String> {
-        match &self.peek()?.token {
-            Token::Word(Word {
-                value,
-                quote_style: None,
-                ..
-            }) => Some(value.to_uppercase()),
-            _ => None,
-        }
-    }
-
-    fn take(&mut self, word: &str) -> bool {
-        let is_it = self.peek_word().as_deref() == Some(word);
-        self.at += usize::from(is_it);
-        is_it
-    }
-
-    fn name(&mut self) -> Result<String> {
-        match self.peek().map(|token| token.token.clone()) {
-            Some(Token::Word(word)) => {
-                self.at += 1;
-                Ok(match word.quote_style {
-                    Some(_) => word.value,
-                    None => word.value.to_lowercase(),
-                })
-            }
-            _ => Err(self.unexpected("the name of a table or column")),
-        }
-    }
-
-    fn unexpected(&self, wanted: &str) -> NativeError {
-        match self.peek() {
-            Some(found) => refused(
-                &format!("{:?} where {wanted} is expected", found.token.to_string()),
-                found.span.start,
-            ),
-            None => refused(
-                &format!("it ends where {wanted} is expected"),
-                Location::empty(),
-            ),
-        }
-    }
-
-    fn end(&mut self) -> Result<()> {
-        while self
-            .peek()
-            .is_some_and(|token| token.token == Token::SemiColon)
-        {
-            self.at += 1;
-        }
-        match self.peek() {
-            Some(_) => Err(self.unexpected("the end of the statement")),
-            None => Ok(()),
-        }
-    }
-
-    /// Removes the first place where these words stand together.
-    fn remove(&mut self, words: &[&str]) {
-        let is_word = |token: &TokenWithSpan, wanted: &str| {
-            matches!(&token.token, Token::Word(word)
-                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
-        };
-        let found = self.tokens.windows(words.len()).position(|window| {
-            window
-                .iter()
-                .zip(words)
-                .all(|(token, wanted)| is_word(token, wanted))
-        });
-        if let Some(at) = found {
-            self.tokens.drain(at..at + words.len());
-        }
-    }
 }
 
 fn optimize(mut words: Words, dialect: &dyn Dialect) -> Result<NativeStatement> {

@@ -9,14 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, Int64Type, Schema, SchemaRef, UInt32Type,
-};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
@@ -24,26 +19,15 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::session_state::SessionState;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::parquet::arrow::RowNumber;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::filter_pushdown::{
-    ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
-    FilterPushdownPropagation,
-};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
-    PlanProperties, ReplaceChildrenOptions,
-};
-use futures::StreamExt;
-use futures::stream::{self, TryStreamExt};
+use datafusion::physical_plan::ExecutionPlan;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
 use url::Url;
 
 use super::files::{Files, TableFile};
+use super::position_node::PositionExec;
 use super::prune;
 use crate::delta::files::read_well;
 use crate::error::NativeError;
@@ -51,7 +35,6 @@ use crate::metrics::observe::observed;
 use crate::store::profile::StoreKind;
 use crate::write::assign::lenient;
 use crate::write::layout::Layout;
-use crate::write::relabel::relabel;
 use crate::write::vectors::{self, Rows};
 
 /// Column with the number of a row's file.
@@ -155,6 +138,14 @@ impl PositionTable {
     /// Numbers of the files that scans have read so far: those that their filters have left.
     pub fn scanned(&self) -> Vec<u32> {
         self.scanned.lock().clone()
+    }
+
+    /// Notes files that were read, or were looked at as a whole.
+    pub fn note_scanned(&self, numbers: &[u32]) {
+        let mut scanned = self.scanned.lock();
+        scanned.extend(numbers);
+        scanned.sort_unstable();
+        scanned.dedup();
     }
 
     async fn numbers(
@@ -313,12 +304,7 @@ impl TableProvider for PositionTable {
             return internal_err!("rows are found in sessions of the engine alone");
         };
         let (numbers, deleted) = self.numbers(state, filters).await?;
-        {
-            let mut scanned = self.scanned.lock();
-            scanned.extend(&numbers);
-            scanned.sort_unstable();
-            scanned.dedup();
-        }
+        self.note_scanned(&numbers);
         let count = self.schema.fields().len();
         let wanted: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..count).collect());
         // Deleted rows are known by file and position, whether these are asked for or not.
@@ -350,184 +336,6 @@ impl TableProvider for PositionTable {
     }
 }
 
-/// Leaves deleted rows out, and gives columns the table's names.
-#[derive(Debug)]
-struct PositionExec {
-    input: Arc<dyn ExecutionPlan>,
-    schema: SchemaRef,
-    /// Columns of the input with file and position.
-    places: Option<(usize, usize)>,
-    deleted: Arc<Deleted>,
-    /// Whether the input has the table's own names.
-    is_plain: bool,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
-}
-
-impl PositionExec {
-    fn new(
-        input: Arc<dyn ExecutionPlan>,
-        schema: SchemaRef,
-        places: Option<(usize, usize)>,
-        deleted: Arc<Deleted>,
-        is_plain: bool,
-    ) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            input.output_partitioning().clone(),
-            input.pipeline_behavior(),
-            input.boundedness(),
-        );
-        // Columns of the scan have other names than the table's where it maps them: what the scan is
-        // partitioned by says nothing of these.
-        let count = input.output_partitioning().partition_count();
-        let properties = properties
-            .with_partitioning(datafusion::physical_expr::Partitioning::UnknownPartitioning(count));
-        Self {
-            input,
-            schema,
-            places,
-            deleted,
-            is_plain,
-            properties: Arc::new(properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }
-    }
-
-    fn with(&self, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self::new(
-            input,
-            Arc::clone(&self.schema),
-            self.places,
-            Arc::clone(&self.deleted),
-            self.is_plain,
-        ))
-    }
-}
-
-impl DisplayAs for PositionExec {
-    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files = self.deleted.len();
-        match format {
-            DisplayFormatType::TreeRender => writeln!(f, "files_with_deletions={files}"),
-            _ => write!(f, "DeltaPositionExec: files_with_deletions={files}"),
-        }
-    }
-}
-
-impl ExecutionPlan for PositionExec {
-    fn name(&self) -> &'static str {
-        "DeltaPositionExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(self.with(input)),
-            _ => internal_err!("a scan by position has one input"),
-        }
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(
-            children,
-            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
-        )
-    }
-
-    fn repartitioned(
-        &self,
-        target_partitions: usize,
-        config: &datafusion::common::config::ConfigOptions,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let input = self.input.repartitioned(target_partitions, config)?;
-        Ok(input.map(|input| self.with(input)))
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        let schema = Arc::clone(&self.schema);
-        let (places, deleted) = (self.places, Arc::clone(&self.deleted));
-        let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let rows = input.map(move |batch| {
-            let batch = live(batch?, places, &deleted, &schema)?;
-            metrics.record_output(batch.num_rows());
-            Ok(batch)
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            Arc::clone(&self.schema),
-            rows,
-        )))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
-    }
-
-    /// What the reader prunes row groups and pages by. Statistics of floats know no NaN.
-    fn gather_filters_for_pushdown(
-        &self,
-        _: FilterPushdownPhase,
-        parent_filters: Vec<Arc<dyn PhysicalExpr>>,
-        _: &datafusion::common::config::ConfigOptions,
-    ) -> Result<FilterDescription> {
-        // Files that call columns otherwise are pruned by what the log says of them alone.
-        if !self.is_plain {
-            return Ok(FilterDescription::all_unsupported(
-                &parent_filters,
-                &self.children(),
-            ));
-        }
-        let exact = exact_columns(&self.schema);
-        let input = &self.input;
-        let child =
-            ChildFilterDescription::from_child_with_allowed_indices(&parent_filters, exact, input)?;
-        Ok(FilterDescription::new().with_child(child))
-    }
-
-    fn handle_child_pushdown_result(
-        &self,
-        _: FilterPushdownPhase,
-        result: ChildPushdownResult,
-        _: &datafusion::common::config::ConfigOptions,
-    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        Ok(FilterPushdownPropagation::if_all(result))
-    }
-}
-
 /// Indices of the columns whose statistics bound all of their values: no NaN can be in them.
 pub fn exact_columns(schema: &Schema) -> HashSet<usize> {
     let fields = schema.fields().iter().enumerate();
@@ -547,55 +355,4 @@ pub fn has_floats(kind: &DataType) -> bool {
         DataType::Dictionary(_, value) => has_floats(value),
         _ => false,
     }
-}
-
-/// A batch without its deleted rows, under the names and in the types of `schema`.
-fn live(
-    batch: RecordBatch,
-    places: Option<(usize, usize)>,
-    deleted: &Deleted,
-    schema: &SchemaRef,
-) -> Result<RecordBatch> {
-    let batch = match places {
-        Some((file, row)) if !deleted.is_empty() && batch.num_rows() > 0 => {
-            let files = batch.column(file).as_primitive::<UInt32Type>().values();
-            let rows = batch.column(row).as_primitive::<Int64Type>().values();
-            // A batch is of one file, mostly.
-            let mut of: Option<(u32, Option<&Arc<Rows>>)> = None;
-            let mask: BooleanArray = files
-                .iter()
-                .zip(rows)
-                .map(|(file, row)| {
-                    let gone = match of {
-                        Some((same, gone)) if same == *file => gone,
-                        _ => {
-                            let gone = deleted.get(file);
-                            of = Some((*file, gone));
-                            gone
-                        }
-                    };
-                    let position = u64::try_from(*row).unwrap_or(u64::MAX);
-                    Some(gone.is_none_or(|gone| !gone.contains(position)))
-                })
-                .collect();
-            if mask.true_count() == batch.num_rows() {
-                batch
-            } else {
-                filter_record_batch(&batch, &mask)?
-            }
-        }
-        _ => batch,
-    };
-    let columns: Vec<ArrayRef> = schema
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .map(|(field, column)| relabel(column, field.data_type()))
-        .collect::<std::result::Result<_, _>>()?;
-    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        Arc::clone(schema),
-        columns,
-        &rows,
-    )?)
 }

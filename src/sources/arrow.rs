@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, RecordBatch, RecordBatchOptions, RecordBatchReader};
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::catalog::{Session, TableProvider};
@@ -44,20 +44,6 @@ fn without_metadata(schema: &SchemaRef) -> SchemaRef {
 }
 
 fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    // Producers do not look whether their data is as they declare it.
-    let lying = schema
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .find(|(field, column)| !field.is_nullable() && column.null_count() > 0);
-    if let Some((field, _)) = lying {
-        let message = format!(
-            "column {:?} is declared NOT NULL and a row has NULL in it",
-            field.name()
-        );
-        let error = NativeError::new(ErrorKind::SchemaMismatch, message);
-        return Err(ArrowError::ExternalError(Box::new(error)));
-    }
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &rows)
 }

@@ -229,7 +229,7 @@ async fn change(
     let checks = target.checks(&given, Vec::new()).await?;
     let found = Arc::new(Found::new(false));
     let sinks = target.sinks(true)?;
-    let physical = target.state().create_physical_plan(&plan).await?;
+    let physical = target.plan(&plan).await?;
     let work = Work::Changed(shape, Arc::clone(&found), checks);
     run(physical, target.state().task_ctx(), work, &sinks).await?;
     let effects = settle(target, found.take(), sinks).await?;
@@ -339,19 +339,20 @@ pub fn whole_files(target: &Target, condition: Option<&Expr>) -> Result<Whole> {
             let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns?, &rows)?;
             let bare = with_columns(condition.clone(), |c| Column::from_name(c.name.clone()))?;
             let schema = DFSchema::try_from(schema)?;
-            let condition = physical(target.state(), bare, &schema)?;
+            let condition = physical(target.state(), bare, &schema)
+                .map_err(|e| NativeError::new(ErrorKind::Sql, NativeError::from(e).message))?;
             let truth = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
             truth.as_boolean().iter().map(|t| t == Some(true)).collect()
         }
     };
     let mut effects = Effects::default();
     let mut rows = Some(0);
-    for (file, _) in target
-        .files
-        .iter()
-        .zip(chosen)
-        .filter(|(_, chosen)| *chosen)
-    {
+    let mut numbers = Vec::new();
+    for (number, (file, is_chosen)) in (0_u32..).zip(target.files.iter().zip(chosen)) {
+        if !is_chosen {
+            continue;
+        }
+        numbers.push(number);
         effects.files_removed += 1;
         effects
             .actions
@@ -362,6 +363,7 @@ pub fn whole_files(target: &Target, condition: Option<&Expr>) -> Result<Whole> {
             .map(|n| n.saturating_sub(u64::try_from(gone).unwrap_or_default()));
         rows = rows.zip(live).map(|(all, n)| all + n);
     }
+    target.table.note_scanned(&numbers);
     Ok(Some((effects, rows)))
 }
 

@@ -1,6 +1,5 @@
 //! SQL texts of a change as expressions: parsed to their last character, bound and coerced as in a query.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
@@ -13,15 +12,12 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, cast};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr as SqlExpr, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr,
-    Statement, TableFactor, Value, VisitMut, visit_expressions_mut,
-};
+use datafusion::sql::sqlparser::ast::Expr as SqlExpr;
 use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
+use super::parse::{parse, repaired, select};
 use crate::error::{ErrorKind, NativeError, Result};
 
 /// Name of the changed table in its own predicates, where the caller gives it none.
@@ -368,151 +364,6 @@ impl Text {
         let message = said.split(" at Line: ").next().unwrap_or(&said);
         self.error(message, at)
     }
-}
-
-type Rest = Option<(String, Location)>;
-
-/// The expression that a text begins with, and the token that follows it.
-fn parse(
-    sql: &str,
-    dialect: &dyn Dialect,
-    limit: usize,
-) -> std::result::Result<(SqlExpr, Rest), ParserError> {
-    let mut parser = Parser::new(dialect)
-        .with_recursion_limit(limit)
-        .try_with_sql(sql)?;
-    let parsed = parser.parse_expr()?;
-    let next = parser.peek_token();
-    let rest = (next.token != Token::EOF).then(|| (next.token.to_string(), next.span.start));
-    Ok((parsed, rest))
-}
-
-/// Mends every expression within.
-pub fn repaired(parsed: &mut impl VisitMut) {
-    let _ = visit_expressions_mut(parsed, |part| {
-        repair(part);
-        ControlFlow::<()>::Continue(())
-    });
-}
-
-/// Mends what the parser gets wrong, from the leaves up or down alike.
-///
-/// `x IS NOT DISTINCT FROM y AND z` comes as `x IS NOT DISTINCT FROM (y AND z)`, told from one with
-/// parentheses by these being a node of their own. And a number with more digits than a double keeps
-/// becomes one, unless it is given a type.
-fn repair(part: &mut SqlExpr) {
-    loop {
-        let swapped = match part {
-            SqlExpr::IsDistinctFrom(_, right) | SqlExpr::IsNotDistinctFrom(_, right) => {
-                matches!(
-                    right.as_ref(),
-                    SqlExpr::BinaryOp {
-                        op: BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor,
-                        ..
-                    }
-                )
-            }
-            _ => false,
-        };
-        if !swapped {
-            break;
-        }
-        let taken = std::mem::replace(part, SqlExpr::Value(Value::Null.into()));
-        let (left, right, negated) = match taken {
-            SqlExpr::IsDistinctFrom(left, right) => (left, right, false),
-            SqlExpr::IsNotDistinctFrom(left, right) => (left, right, true),
-            other => {
-                *part = other;
-                break;
-            }
-        };
-        let SqlExpr::BinaryOp {
-            left: first,
-            op,
-            right: second,
-        } = *right
-        else {
-            break;
-        };
-        let mut inner = if negated {
-            SqlExpr::IsNotDistinctFrom(left, first)
-        } else {
-            SqlExpr::IsDistinctFrom(left, first)
-        };
-        repair(&mut inner);
-        *part = SqlExpr::BinaryOp {
-            left: Box::new(inner),
-            op,
-            right: second,
-        };
-    }
-    if let SqlExpr::Value(value) = part
-        && let Value::Number(digits, _) = &value.value
-        && let Some(exact) = exact_number(&digits.to_string())
-    {
-        *part = exact;
-    }
-}
-
-/// A number literal as a decimal, where a double would not keep its digits.
-fn exact_number(digits: &str) -> Option<SqlExpr> {
-    const DOUBLE_DIGITS: usize = 15;
-    if digits.contains(['e', 'E', '_']) {
-        return None;
-    }
-    if !digits.contains('.') && (digits.parse::<i64>().is_ok() || digits.parse::<u64>().is_ok()) {
-        return None;
-    }
-    let significant = digits.trim_start_matches(['0', '.']);
-    let count = significant.chars().filter(char::is_ascii_digit).count();
-    let scale = digits
-        .split_once('.')
-        .map_or(0, |(_, fraction)| fraction.len());
-    let precision = digits
-        .chars()
-        .filter(char::is_ascii_digit)
-        .count()
-        .max(scale);
-    if count <= DOUBLE_DIGITS || precision > 38 {
-        return None;
-    }
-    let sql = format!("CAST('{digits}' AS DECIMAL({precision}, {scale}))");
-    let dialect = datafusion::sql::sqlparser::dialect::GenericDialect {};
-    let (parsed, _) = parse(&sql, &dialect, 50).ok()?;
-    Some(parsed)
-}
-
-/// `SELECT parsed FROM relation [CROSS JOIN relation]`.
-fn select(parsed: SqlExpr, relations: &[&str], dialect: &dyn Dialect) -> Result<DfStatement> {
-    let template = match relations.len() {
-        0 => "SELECT 1",
-        1 => "SELECT 1 FROM a",
-        _ => "SELECT 1 FROM a CROSS JOIN b",
-    };
-    let broken = || NativeError::new(ErrorKind::Internal, "a statement could not be made");
-    let mut statements = Parser::parse_sql(dialect, template).map_err(|_| broken())?;
-    let Some(Statement::Query(query)) = statements.first_mut() else {
-        return Err(broken());
-    };
-    let SetExpr::Select(select) = query.body.as_mut() else {
-        return Err(broken());
-    };
-    select.projection = vec![SelectItem::ExprWithAlias {
-        expr: parsed,
-        alias: Ident::with_quote('"', "value"),
-    }];
-    let mut named = relations.iter();
-    for from in &mut select.from {
-        let joined = from.joins.iter_mut().map(|join| &mut join.relation);
-        for factor in std::iter::once(&mut from.relation).chain(joined) {
-            if let (TableFactor::Table { name, .. }, Some(relation)) = (factor, named.next()) {
-                let quoted = Ident::with_quote('"', *relation);
-                *name = ObjectName(vec![ObjectNamePart::Identifier(quoted)]);
-            }
-        }
-    }
-    let statement = statements.swap_remove(0);
-    Ok(DfStatement::Statement(Box::new(statement)))
 }
 
 fn first_placeholder(expr: &Expr) -> Result<Option<String>> {

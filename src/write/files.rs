@@ -30,7 +30,7 @@ use crate::error::{ErrorKind, NativeError, Result};
 /// Bytes of a file that are sent as one request, and at a time where a file is larger.
 const PART: usize = 8 * 1024 * 1024;
 
-/// Rows that are written at a time.
+/// Most rows that are written at a time.
 const STEP: usize = 8192;
 
 /// How the files of a change are written.
@@ -167,12 +167,20 @@ impl FileSink {
         }
         for (key, part) in self.split(batch)? {
             // The size of a file is looked at between steps.
-            for start in (0..part.num_rows()).step_by(STEP) {
-                let rows = STEP.min(part.num_rows() - start);
+            let step = self.step(&part);
+            for start in (0..part.num_rows()).step_by(step) {
+                let rows = step.min(part.num_rows() - start);
                 self.write_part(&key, &part.slice(start, rows)).await?;
             }
         }
         Ok(())
+    }
+
+    /// Rows that are written before the size of a file is looked at: about an eighth of it.
+    fn step(&self, rows: &RecordBatch) -> usize {
+        let bytes = rows.get_array_memory_size() / rows.num_rows().max(1);
+        let target = usize::try_from(self.spec.target_size).unwrap_or(usize::MAX);
+        (target / 8 / bytes.max(1)).clamp(64, STEP)
     }
 
     /// The rows by partition.
@@ -259,7 +267,8 @@ impl FileSink {
         open.used = self.clock;
         open.seen.add(&stored);
         open.writer.write(&stored).await.map_err(parquet)?;
-        let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
+        // With what dictionaries take before they are written.
+        let bytes = open.writer.bytes_written() + open.writer.memory_size();
         if u64::try_from(bytes).unwrap_or(u64::MAX) >= self.spec.target_size {
             self.finish_one(key.clone()).await?;
         }

@@ -536,7 +536,8 @@ fn remove_files(
     let read = crate::write::commit::gate::ReadRows {
         files,
         may_match: Box::new(move |adds| match &partitions {
-            None => !adds.is_empty(),
+            // What is replaced is what was there: rows that come meanwhile stay.
+            None => false,
             Some(found) => adds.iter().any(|add| {
                 partition(&add.partition_values, &layout).map_or(true, |one| found.contains(&one))
             }),

@@ -113,7 +113,7 @@ pub async fn merge(target: Target, prepared: Prepared, merge: Merge) -> Result<F
     let checks = target.checks(&given, Vec::new()).await?;
     let found = Arc::new(Found::new(repeats));
     let sinks = target.sinks(true)?;
-    let physical = target.state().create_physical_plan(&plan).await?;
+    let physical = target.plan(&plan).await?;
     let work = Work::Changed(shape, Arc::clone(&found), checks);
     run(physical, target.state().task_ctx(), work, &sinks).await?;
     let effects = settle(&target, found.take(), sinks).await?;
@@ -351,9 +351,10 @@ async fn plan(
             let set = clause.set.iter().find(|(index, _)| *index == i);
             match set {
                 Some((_, expr)) => expr.clone(),
-                None if clause.kind == Kind::Insert => {
-                    defaults.get(&i).cloned().unwrap_or_else(|| lit(null.clone()))
-                }
+                None if clause.kind == Kind::Insert => defaults
+                    .get(&i)
+                    .cloned()
+                    .unwrap_or_else(|| lit(null.clone())),
                 None => own(field.name()),
             }
         });

@@ -14,6 +14,7 @@ pub mod maintenance;
 mod merge;
 mod optimize;
 pub mod overflow;
+pub mod parse;
 mod partitions;
 pub mod relabel;
 mod rows;

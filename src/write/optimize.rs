@@ -152,14 +152,12 @@ fn bins(
             continue;
         }
         considered += 1;
-        if is_whole || file.size <= size || file.vector.is_some() {
-            let key = file
-                .partition
-                .iter()
-                .map(|value| format!("{value:?}"))
-                .collect();
-            partitions.entry(key).or_default().push(number);
-        }
+        let key = file
+            .partition
+            .iter()
+            .map(|value| format!("{value:?}"))
+            .collect();
+        partitions.entry(key).or_default().push(number);
     }
     let mut all = Vec::new();
     for numbers in partitions.into_values() {
@@ -173,9 +171,13 @@ fn bins(
             let Some(file) = file(target, number) else {
                 continue;
             };
-            if bytes + file.size > size {
+            let is_full = file.size > size && file.vector.is_none();
+            if is_full || bytes + file.size > size {
                 all.push(std::mem::take(&mut bin));
                 bytes = 0;
+            }
+            if is_full {
+                continue;
             }
             bytes += file.size;
             bin.push(number);

@@ -212,6 +212,24 @@ impl Target {
         )?))
     }
 
+    /// The plan of the change itself.
+    ///
+    /// # Errors
+    /// `sql` for what the planner finds wrong with its texts.
+    pub async fn plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        let planned = self.state().create_physical_plan(plan).await;
+        planned.map_err(|error| {
+            let error = NativeError::from(error);
+            match error.kind {
+                ErrorKind::Query | ErrorKind::Execution => NativeError {
+                    kind: ErrorKind::Sql,
+                    ..error
+                },
+                _ => error,
+            }
+        })
+    }
+
     /// A plan whose account is not that of the change.
     pub async fn plan_aside(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         let aside = SessionStateBuilder::new_from_existing(self.state().clone())

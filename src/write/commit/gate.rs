@@ -399,8 +399,8 @@ in_front!(Gate {
             progress.state.lock().nothing = true;
             return Err(crate::runtime::cancelled().into());
         }
-        progress.step("commit", Some(version)).await;
         self.check(version, &ours).await?;
+        progress.step("commit", Some(version)).await;
         {
             // Together, so that whoever closes the gate either stops this put or waits for it.
             let state = progress.state.lock();
