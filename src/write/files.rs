@@ -267,8 +267,7 @@ impl FileSink {
         open.used = self.clock;
         open.seen.add(&stored);
         open.writer.write(&stored).await.map_err(parquet)?;
-        // With what dictionaries take before they are written.
-        let bytes = open.writer.bytes_written() + open.writer.memory_size();
+        let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
         if u64::try_from(bytes).unwrap_or(u64::MAX) >= self.spec.target_size {
             self.finish_one(key.clone()).await?;
         }

@@ -58,8 +58,13 @@ pub async fn compact(target: Target, prepared: Prepared, how: Compaction) -> Res
             ));
         }
     }
-    let spec = spec(&target, how.target_size);
-    let size = spec.target_size;
+    let asked = spec(&target, how.target_size);
+    let size = asked.target_size;
+    // Files that fit together become one file.
+    let spec = match how.z_order.is_empty() {
+        true => spec(&target, Some(u64::MAX)),
+        false => asked,
+    };
     let (bins, considered) = bins(&target, &how.filters, size, !how.z_order.is_empty())?;
     let tasks = how
         .tasks

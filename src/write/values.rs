@@ -1,6 +1,5 @@
 //! Partition values as the log holds them (protocol section "Partition Value Serialization").
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
@@ -194,20 +193,19 @@ pub fn timestamp(text: &str) -> Option<i64> {
     Some(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros())
 }
 
-/// The folder of a partition. Readers take values from the log, so that a folder's name only has to be
-/// another for another value, and plain: what is more than a letter, a digit or one of `-_.` is escaped
-/// as Hive does.
+/// The folder of a partition, for people: readers take values from the log. It is plain, so that nobody has
+/// to escape it: Polars, for one, does not find the deletion vectors of files whose paths are.
 pub fn folder(column: &str, value: Option<&str>) -> String {
-    let mut out = escaped(column);
+    let mut out = plain(column);
     out.push('=');
     match value {
-        Some(value) => out.push_str(&escaped(value)),
+        Some(value) => out.push_str(&plain(value)),
         None => out.push_str("__HIVE_DEFAULT_PARTITION__"),
     }
     out
 }
 
-fn escaped(text: &str) -> String {
+fn plain(text: &str) -> String {
     // Object stores limit keys to 1,024 bytes.
     const LONGEST: usize = 100;
     let mut out = String::with_capacity(text.len());
@@ -219,9 +217,7 @@ fn escaped(text: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
                 out.push(char::from(byte));
             }
-            other => {
-                let _ = write!(out, "%{other:02X}");
-            }
+            _ => out.push('_'),
         }
     }
     out

@@ -244,7 +244,7 @@ PARTITIONS = {
         dt.datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC),
     ],
     pa.timestamp("us"): [dt.datetime(2024, 5, 1), dt.datetime(2024, 5, 1, 0, 0, 0, 1)],
-    pa.decimal128(38, 10): [Decimal("-0.0000000001"), Decimal("1234567890123456789.5")],
+    pa.decimal128(38, 10): [Decimal("-2.5000000001"), Decimal("1234567890123456789.5")],
     pa.decimal128(5, 2): [Decimal("1.50"), Decimal("-2.00")],
     pa.bool_(): [True, False],
     pa.int8(): [-128, 127],

@@ -71,7 +71,7 @@ def test_constraints(engine, uri):
     with pytest.raises(ConfigurationError, match="allow_metadata_change"):
         engine.add_constraint(uri, "small", "id < 100")
     engine.add_constraint(uri, "small", "id < 100", allow_metadata_change=True)
-    with pytest.raises(ExecutionError, match="rows break a constraint") as caught:
+    with pytest.raises(ExecutionError, match=r"rows break the constraint \"small\"") as caught:
         engine.write_delta(uri, pa.table({"id": [100], "v": ["z"]}))
     assert caught.value.details["outcome"] == "not_committed"
     with pytest.raises(fusiondelta.FusionDeltaError):
