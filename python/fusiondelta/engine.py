@@ -374,9 +374,7 @@ class FusionDeltaEngine(TableStatements, TableUpkeep):
         self._pool.add_function(function)
 
     def _function_names(self) -> Sequence[str]:
-        from datafusion import ScalarUDF
-
-        return [f.name for f in self._pool.functions if isinstance(f, ScalarUDF)]
+        return self._pool.scalar_names()
 
     @contextmanager
     def session(self) -> Iterator[SessionContext]:

@@ -193,19 +193,19 @@ pub fn timestamp(text: &str) -> Option<i64> {
     Some(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros())
 }
 
-/// The folder of a partition, for people: readers take values from the log. It is plain, so that nobody has
-/// to escape it: Polars, for one, does not find the deletion vectors of files whose paths are.
+/// The folder of a partition, as Hive calls it: what is more than a letter, a digit or one of `-_.` is escaped.
+/// Readers take values from the log, but for some that take them from here.
 pub fn folder(column: &str, value: Option<&str>) -> String {
-    let mut out = plain(column);
+    let mut out = escaped(column);
     out.push('=');
     match value {
-        Some(value) => out.push_str(&plain(value)),
+        Some(value) => out.push_str(&escaped(value)),
         None => out.push_str("__HIVE_DEFAULT_PARTITION__"),
     }
     out
 }
 
-fn plain(text: &str) -> String {
+fn escaped(text: &str) -> String {
     // Object stores limit keys to 1,024 bytes.
     const LONGEST: usize = 100;
     let mut out = String::with_capacity(text.len());
@@ -217,7 +217,7 @@ fn plain(text: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
                 out.push(char::from(byte));
             }
-            _ => out.push('_'),
+            other => out.push_str(&format!("%{other:02X}")),
         }
     }
     out

@@ -73,11 +73,16 @@ def by_engine(engine: Any, uri: Path) -> Rows:
 def by_deltalake(uri: Path) -> Rows:
     """Its way to Arrow; that of Polars, or of its queries, where there may be deletion vectors."""
     table = deltalake.DeltaTable(Path(uri).absolute().as_uri())
-    if "deletionVectors" not in (table.protocol().reader_features or ()):
-        return table.to_pyarrow_table().to_pylist()
     parts = table.metadata().partition_columns
-    if any(f["type"] == "binary" for f in schema_fields(uri) if f["name"] in parts):
-        # Polars reads no bytes there.
+    is_decimal = any(
+        str(f["type"]).startswith("decimal") for f in schema_fields(uri) if f["name"] in parts
+    )
+    # Its datasets write the values of decimals wrongly.
+    if "deletionVectors" not in (table.protocol().reader_features or ()) and not is_decimal:
+        return table.to_pyarrow_table().to_pylist()
+    kinds = [str(f["type"]) for f in schema_fields(uri) if f["name"] in parts]
+    if any(kind == "binary" or kind.startswith("timestamp") for kind in kinds):
+        # Polars reads no bytes there, and does not find the vectors of files in escaped folders.
         query = deltalake.QueryBuilder().register("t", table)
         return pa.table(query.execute("SELECT * FROM t")).to_pylist()
     return pl.read_delta(table).to_arrow().to_pylist()

@@ -136,6 +136,15 @@ class ContextPool:
         with self._condition:
             return tuple(self._functions)
 
+    def scalar_names(self) -> list[str]:
+        """Names of the scalar functions that contexts are made with."""
+        functions = self.functions
+        if not functions:
+            return []
+        from datafusion import ScalarUDF
+
+        return [function.name for function in functions if isinstance(function, ScalarUDF)]
+
     def close(self) -> None:
         """Refuse further leases."""
         with self._condition:
