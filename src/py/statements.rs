@@ -50,6 +50,9 @@ pub struct NativeStatement {
     full: bool,
 }
 
+/// Stands for all columns in `UPDATE SET *`, which the parser has no form for.
+const ALL: &str = "__fusiondelta_all";
+
 /// Takes one statement apart.
 ///
 /// # Errors
@@ -77,6 +80,7 @@ pub fn change_statement(sql: &str, dialect: &str) -> Result<NativeStatement> {
     }
     // The format is the only one there is.
     words.remove(&["USING", "DELTA"]);
+    words.spell_out_all(ALL);
     let mut parser = Parser::new(dialect.as_ref()).with_tokens_with_locations(words.tokens);
     let statement = parser.parse_statement().map_err(parser_error)?;
     while parser.consume_token(&Token::SemiColon) {}
@@ -321,13 +325,16 @@ fn merge(merge: Merge) -> Result<NativeStatement> {
             MergeAction::Update(update) if matched || by_source => {
                 none("WHERE within a clause", &update.update_predicate)?;
                 none("DELETE WHERE within a clause", &update.delete_predicate)?;
-                // `UPDATE SET *` comes as a wildcard that the parser has no form for.
-                let kind = if matched {
-                    "matched_update"
-                } else {
-                    "not_matched_by_source_update"
-                };
-                (kind, assignments(&update.assignments)?)
+                let set = assignments(&update.assignments)?;
+                let is_all = set.iter().any(|(column, _)| column == ALL);
+                match (matched, is_all) {
+                    (true, true) => ("matched_update_all", Vec::new()),
+                    (true, false) => ("matched_update", set),
+                    (false, true) => {
+                        return Err(unsupported("SET * without a row of the source"));
+                    }
+                    (false, false) => ("not_matched_by_source_update", set),
+                }
             }
             MergeAction::Delete { .. } if matched => ("matched_delete", Vec::new()),
             MergeAction::Delete { .. } if by_source => ("not_matched_by_source_delete", Vec::new()),

@@ -74,6 +74,42 @@ impl Words {
         }
     }
 
+    /// Writes `UPDATE SET *` as setting `all`, and `INSERT *` as `INSERT ROW`.
+    pub fn spell_out_all(&mut self, all: &str) {
+        let is_word = |token: Option<&TokenWithSpan>, wanted: &str| {
+            token.is_some_and(|token| match &token.token {
+                Token::Word(word) => {
+                    word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted)
+                }
+                _ => false,
+            })
+        };
+        let mut at = 1;
+        while at < self.tokens.len() {
+            if self.tokens[at].token == Token::Mul {
+                let before = |n: usize| at.checked_sub(n).and_then(|i| self.tokens.get(i));
+                let span = self.tokens[at].span;
+                let tokens = if is_word(before(1), "INSERT") {
+                    vec![Token::make_keyword("ROW")]
+                } else if is_word(before(1), "SET") && is_word(before(2), "UPDATE") {
+                    vec![
+                        Token::make_word(all, Some('"')),
+                        Token::Eq,
+                        Token::make_keyword("NULL"),
+                    ]
+                } else {
+                    at += 1;
+                    continue;
+                };
+                let spelled = tokens
+                    .into_iter()
+                    .map(|token| TokenWithSpan { token, span });
+                self.tokens.splice(at..=at, spelled);
+            }
+            at += 1;
+        }
+    }
+
     /// Removes the first place where these words stand together.
     pub fn remove(&mut self, words: &[&str]) {
         let is_word = |token: &TokenWithSpan, wanted: &str| {

@@ -14,7 +14,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use deltalake::kernel::{Action, Add, AddCDCFile};
 use deltalake::parquet::arrow::AsyncArrowWriter;
 use deltalake::parquet::basic::Compression;
-use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
@@ -132,6 +132,7 @@ struct Open {
 pub struct FileSink {
     spec: Arc<FileSpec>,
     schema: SchemaRef,
+    properties: WriterProperties,
     partition_converter: Option<RowConverter>,
     open: HashMap<Key, Open>,
     clock: u64,
@@ -150,8 +151,14 @@ impl FileSink {
                     .collect(),
             )?),
         };
+        let schema = spec.schema();
+        let mut properties = spec.properties.clone().into_builder();
+        for leaf in statistics::float_leaves(&schema) {
+            properties = properties.set_column_statistics_enabled(leaf, EnabledStatistics::None);
+        }
         Ok(Self {
-            schema: spec.schema(),
+            schema,
+            properties: properties.build(),
             partition_converter,
             open: HashMap::new(),
             clock: 0,
@@ -323,7 +330,7 @@ impl FileSink {
         let writer = AsyncArrowWriter::try_new(
             upload,
             Arc::clone(&self.schema),
-            Some(spec.properties.clone()),
+            Some(self.properties.clone()),
         )
         .map_err(parquet)?;
         Ok(Open {

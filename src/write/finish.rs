@@ -176,6 +176,22 @@ pub fn read_rows(target: &Target, predicates: Vec<Expr>, everything: bool) -> Re
     }
 }
 
+/// Metrics as Spark reads them: it has no values within values there.
+fn as_texts(metrics: &Value) -> Value {
+    let Value::Object(members) = metrics else {
+        return Value::Null;
+    };
+    let texts = members.iter().filter(|(_, value)| !value.is_null());
+    let texts = texts.map(|(name, value)| {
+        let value = match value {
+            Value::Object(_) | Value::Array(_) => Value::from(value.to_string()),
+            plain => plain.clone(),
+        };
+        (name.clone(), value)
+    });
+    Value::Object(texts.collect())
+}
+
 /// Commits actions on the snapshot that a change was made on.
 ///
 /// `operation` is what the log says of it. Conflicts are looked for by the gate alone, which knows what was
@@ -193,7 +209,7 @@ pub async fn commit(
     info.timestamp = Some(Utc::now().timestamp_millis());
     info.read_version = snapshot.as_ref().map(|snapshot| snapshot.version());
     info.info
-        .insert("operationMetrics".to_owned(), metrics.clone());
+        .insert("operationMetrics".to_owned(), as_texts(&metrics));
     // In-commit timestamps need it to be the first.
     actions.insert(0, Action::CommitInfo(info));
     prepared.progress.measure(metrics.clone());

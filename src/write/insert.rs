@@ -83,7 +83,9 @@ pub async fn write(
         }
         _ => {}
     }
-    schema::columns_of(input.schema().as_arrow())?;
+    if prepared.existing.is_none() {
+        schema::columns_of(input.schema().as_arrow())?;
+    }
     check_partition_columns(&spec, &input)?;
     prepare_folder(prepared.store.root_url())?;
     let (evolved, layout, properties) = outline(&spec, &prepared, &input).await?;

@@ -1,13 +1,17 @@
 //! Statistics of data files (protocol section "Per-file Statistics"), from what the Parquet writer has
 //! gathered, exact for every type: no number goes through a double that is none.
 
+use std::collections::HashMap;
+
 use chrono::DateTime;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{
     DataType, Field, Float32Type, Float64Type, SchemaRef, TimeUnit,
 };
 use deltalake::parquet::file::metadata::ParquetMetaData;
 use deltalake::parquet::file::statistics::Statistics;
+use deltalake::parquet::schema::types::ColumnPath;
 
 use super::values;
 
@@ -21,7 +25,7 @@ pub enum Indexed {
 }
 
 impl Indexed {
-    pub fn of(properties: &std::collections::HashMap<String, String>) -> Self {
+    pub fn of(properties: &HashMap<String, String>) -> Self {
         const DEFAULT: usize = 32;
         if let Some(names) = properties.get("delta.dataSkippingStatsColumns") {
             let names = names.split(',').map(|name| name.trim().replace('`', ""));
@@ -50,13 +54,37 @@ impl Indexed {
     }
 }
 
-/// What the Parquet writer does not see of the rows of one file.
+/// What the Parquet writer does not see of the rows of one file, or is not asked for.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Leaves (in the order of the schema) in which a NaN was.
-    nan: Vec<bool>,
+    /// Of leaves with floats, by their places in the schema.
+    floats: HashMap<usize, Floats>,
     /// NULLs of each column as a whole.
     nulls: Vec<u64>,
+}
+
+/// Of one leaf. A NaN is larger than every other number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Floats {
+    min: Option<f64>,
+    max: Option<f64>,
+    has_nan: bool,
+    nulls: u64,
+}
+
+impl Floats {
+    fn add(&mut self, value: f64) {
+        if value.is_nan() {
+            self.has_nan = true;
+            return;
+        }
+        if self.min.is_none_or(|min| value.total_cmp(&min).is_lt()) {
+            self.min = Some(value);
+        }
+        if self.max.is_none_or(|max| value.total_cmp(&max).is_gt()) {
+            self.max = Some(value);
+        }
+    }
 }
 
 impl Seen {
@@ -65,39 +93,69 @@ impl Seen {
         let mut leaf = 0;
         for (i, column) in batch.columns().iter().enumerate() {
             self.nulls[i] += u64::try_from(column.null_count()).unwrap_or_default();
-            self.look(column, &mut leaf);
+            self.look(column, None, &mut leaf);
         }
     }
 
-    fn look(&mut self, values: &ArrayRef, leaf: &mut usize) {
+    /// `above` has the NULLs of what the values are within.
+    fn look(&mut self, values: &ArrayRef, above: Option<&NullBuffer>, leaf: &mut usize) {
         match values.data_type() {
             DataType::Struct(_) => {
+                let nulls = NullBuffer::union(above, values.nulls());
                 for column in values.as_struct().columns() {
-                    self.look(column, leaf);
+                    self.look(column, nulls.as_ref(), leaf);
                 }
             }
             DataType::List(item) => *leaf += leaves(item),
             DataType::Map(entries, _) => *leaf += leaves(entries),
             kind => {
-                if self.nan.len() <= *leaf {
-                    self.nan.resize(*leaf + 1, false);
+                let nulls = NullBuffer::union(above, values.nulls());
+                let count = nulls.as_ref().map_or(0, NullBuffer::null_count);
+                let is_there = |i: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(i));
+                if matches!(kind, DataType::Float32 | DataType::Float64) {
+                    let seen = self.floats.entry(*leaf).or_default();
+                    seen.nulls += u64::try_from(count).unwrap_or_default();
+                    if *kind == DataType::Float32 {
+                        let all = values.as_primitive::<Float32Type>().values().iter();
+                        let all = all.enumerate().filter(|(i, _)| is_there(*i));
+                        all.for_each(|(_, value)| seen.add(f64::from(*value)));
+                    } else {
+                        let all = values.as_primitive::<Float64Type>().values().iter();
+                        let all = all.enumerate().filter(|(i, _)| is_there(*i));
+                        all.for_each(|(_, value)| seen.add(*value));
+                    }
                 }
-                self.nan[*leaf] |= match kind {
-                    DataType::Float32 => values
-                        .as_primitive::<Float32Type>()
-                        .values()
-                        .iter()
-                        .any(|v| v.is_nan()),
-                    DataType::Float64 => values
-                        .as_primitive::<Float64Type>()
-                        .values()
-                        .iter()
-                        .any(|v| v.is_nan()),
-                    _ => false,
-                };
                 *leaf += 1;
             }
         }
+    }
+}
+
+/// Paths of the leaves of a file that hold floats. The Parquet writer leaves NaN out of their statistics,
+/// and readers (Spark, for one) would skip row groups that have some: such leaves get none.
+pub fn float_leaves(schema: &SchemaRef) -> Vec<ColumnPath> {
+    let mut found = Vec::new();
+    for field in schema.fields() {
+        floats_within(field, Vec::new(), &mut found);
+    }
+    found
+}
+
+fn floats_within(field: &Field, mut path: Vec<String>, found: &mut Vec<ColumnPath>) {
+    path.push(field.name().clone());
+    match field.data_type() {
+        DataType::Float32 | DataType::Float64 => found.push(ColumnPath::new(path)),
+        DataType::Struct(fields) => {
+            for field in fields {
+                floats_within(field, path.clone(), found);
+            }
+        }
+        DataType::List(item) => {
+            path.push("list".to_owned());
+            floats_within(item, path, found);
+        }
+        DataType::Map(entries, _) => floats_within(entries, path, found),
+        _ => {}
     }
 }
 
@@ -266,6 +324,15 @@ impl Walk<'_> {
     }
 
     fn leaf(&self, leaf: usize, kind: &DataType) -> Found {
+        if let Some(floats) = self.seen.floats.get(&leaf) {
+            let shown =
+                |value: Option<f64>| Some(Json::Value(written(&Bound::Real(value?), kind)?));
+            return Found {
+                min: shown(floats.min),
+                max: shown(floats.max.filter(|_| !floats.has_nan)),
+                nulls: Some(Json::Value(floats.nulls.to_string())),
+            };
+        }
         let (mut min, mut max): (Option<Bound>, Option<Bound>) = (None, None);
         let mut nulls = Some(0);
         let mut is_known = true;
@@ -290,14 +357,13 @@ impl Walk<'_> {
                 None => is_known &= !some_values,
             }
         }
-        let has_nan = self.seen.nan.get(leaf).copied().unwrap_or_default();
         let shown = |bound: Option<Bound>| {
             let bound = bound.filter(|_| is_known)?;
             Some(Json::Value(written(&bound, kind)?))
         };
         Found {
             min: shown(min),
-            max: shown(max.filter(|_| !has_nan)),
+            max: shown(max),
             nulls: nulls.map(|n: u64| Json::Value(n.to_string())),
         }
     }

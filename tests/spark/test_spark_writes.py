@@ -270,7 +270,18 @@ def test_the_change_feed(spark, engine, uri, having):
     assert some.to_pylist() == [{"id": 4, "v": "m"}]
 
 
-@pytest.mark.parametrize("part", ["p=1", None], ids=["text", "null"])
+NULL_PARTITION = pytest.param(
+    None,
+    id="null",
+    marks=pytest.mark.xfail(
+        strict=True,
+        raises=ExecutionError,
+        reason="delta-rs' reader of the feed gives such a partition no type",
+    ),
+)
+
+
+@pytest.mark.parametrize("part", [pytest.param("p=1", id="text"), NULL_PARTITION])
 def test_the_change_feed_of_files_that_went_whole(spark, engine, uri, part):
     """Then the feed is in the log alone."""
     data = pa.table([[1, 2], [part, part], ["a", None]], schema=SCHEMA)

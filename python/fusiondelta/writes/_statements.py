@@ -189,6 +189,7 @@ class TableStatements(TableOperations):
         )
         makers: dict[str, Callable[..., Any]] = {
             "matched_update": lambda s, p: merge.when_matched_update(s, p),
+            "matched_update_all": lambda s, p: merge.when_matched_update_all(p),
             "matched_delete": lambda s, p: merge.when_matched_delete(p),
             "not_matched_insert": lambda s, p: merge.when_not_matched_insert(s, p),
             "not_matched_insert_all": lambda s, p: merge.when_not_matched_insert_all(p),
