@@ -43,7 +43,12 @@ pub async fn delete(
     target.uses_vectors()?;
     let filters: Vec<_> = condition.iter().cloned().collect();
     if let Some((effects, rows)) = whole_files(&target, condition.as_ref())? {
-        prepared.progress.read(read_rows(&target, filters, false));
+        let mut read = read_rows(&target, filters, false);
+        if condition.is_none() {
+            // All rows are those that were there: rows that come meanwhile stay.
+            read.may_match = Box::new(|_| false);
+        }
+        prepared.progress.read(read);
         let metrics = json!({
             "num_added_files": 0,
             "num_removed_files": effects.files_removed,
