@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 
 use super::words::Words;
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::write::parse;
 
 type Assignments = Vec<(String, String)>;
 /// Kind, assignments, predicate.
@@ -229,7 +230,10 @@ fn assignments(given: &[Assignment]) -> Result<Assignments> {
         .collect()
 }
 
-fn insert(insert: Insert) -> Result<NativeStatement> {
+fn insert(mut insert: Insert) -> Result<NativeStatement> {
+    if let Some(query) = insert.source.as_deref_mut() {
+        parse::exact_fractions(query);
+    }
     none("OR …", &insert.or)?;
     none("ON CONFLICT", &insert.on)?;
     none("RETURNING", &insert.returning)?;
@@ -296,7 +300,10 @@ fn delete(delete: Delete) -> Result<NativeStatement> {
     })
 }
 
-fn merge(merge: Merge) -> Result<NativeStatement> {
+fn merge(mut merge: Merge) -> Result<NativeStatement> {
+    if let TableFactor::Derived { subquery, .. } = &mut merge.source {
+        parse::exact_fractions(subquery.as_mut());
+    }
     let (table, alias) = table(&merge.table)?;
     let (source, source_alias) = match &merge.source {
         TableFactor::Derived {

@@ -39,6 +39,20 @@ pub fn repaired(parsed: &mut impl VisitMut) {
     });
 }
 
+/// Types numbers with a fraction as decimals, everywhere within: values that are stored keep their digits.
+pub fn exact_fractions(parsed: &mut impl VisitMut) {
+    let _ = visit_expressions_mut(parsed, |part| {
+        if let SqlExpr::Value(value) = part
+            && let Value::Number(digits, _) = &value.value
+            && digits.to_string().contains('.')
+            && let Some(exact) = decimal(&digits.to_string())
+        {
+            *part = exact;
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
 /// Mends what the parser gets wrong, from the leaves up or down alike.
 ///
 /// `x IS NOT DISTINCT FROM y AND z` comes as `x IS NOT DISTINCT FROM (y AND z)`, told from one with
@@ -147,6 +161,17 @@ fn exact_number(digits: &str) -> Option<SqlExpr> {
     }
     let significant = digits.trim_start_matches(['0', '.']);
     let count = significant.chars().filter(char::is_ascii_digit).count();
+    if count <= DOUBLE_DIGITS {
+        return None;
+    }
+    decimal(digits)
+}
+
+/// A number literal as a decimal with its digits; nothing where it has too many, or an exponent.
+fn decimal(digits: &str) -> Option<SqlExpr> {
+    if digits.contains(['e', 'E', '_']) {
+        return None;
+    }
     let scale = digits
         .split_once('.')
         .map_or(0, |(_, fraction)| fraction.len());
@@ -155,7 +180,7 @@ fn exact_number(digits: &str) -> Option<SqlExpr> {
         .filter(char::is_ascii_digit)
         .count()
         .max(scale);
-    if count <= DOUBLE_DIGITS || precision > 38 {
+    if precision > 38 {
         return None;
     }
     let sql = format!("CAST('{digits}' AS DECIMAL({precision}, {scale}))");

@@ -316,6 +316,38 @@ fn with_feature(protocol: &Protocol, feature: &str) -> Result<Option<Protocol>> 
     Ok(Some(serde_json::from_value(json).map_err(kernel)?))
 }
 
+/// The protocol with every feature that the properties switch on: with several of them delta-rs leaves out
+/// some, and nobody could read the table.
+fn complete(protocol: Protocol, properties: &HashMap<String, String>) -> Result<Protocol> {
+    let is = |name: &str, value: &str| {
+        properties
+            .get(name)
+            .is_some_and(|given| given.eq_ignore_ascii_case(value))
+    };
+    let has_features = |protocol: &Protocol| -> Result<bool> {
+        let json = serde_json::to_value(protocol).map_err(kernel)?;
+        Ok(json["minWriterVersion"].as_i64().unwrap_or_default() >= 7)
+    };
+    let mut complete = protocol;
+    if is("delta.enableDeletionVectors", "true") {
+        complete = with_feature(&complete, "deletionVectors")?.unwrap_or(complete);
+    }
+    let is_mapped = is("delta.columnMapping.mode", "name") || is("delta.columnMapping.mode", "id");
+    if is_mapped && has_features(&complete)? {
+        complete = with_feature(&complete, "columnMapping")?.unwrap_or(complete);
+    }
+    if is("delta.enableChangeDataFeed", "true") && has_features(&complete)? {
+        let mut json = serde_json::to_value(&complete).map_err(kernel)?;
+        if let Some(features) = json["writerFeatures"].as_array_mut()
+            && !features.iter().any(|name| name == "changeDataFeed")
+        {
+            features.push(Value::from("changeDataFeed"));
+        }
+        complete = serde_json::from_value(json).map_err(kernel)?;
+    }
+    Ok(complete)
+}
+
 /// The protocol with which writers keep constraints; nothing where they do.
 pub fn with_check_constraints(protocol: &Protocol) -> Result<Option<Protocol>> {
     const FEATURE: &str = "checkConstraints";
@@ -364,7 +396,7 @@ pub async fn creation(
     }
     match (metadata, protocol, made) {
         (Some(metadata), Some(protocol), _) => Ok(Evolved {
-            protocol: Some(protocol),
+            protocol: Some(complete(protocol, metadata.configuration())?),
             schema: read_schema(&metadata)?,
             metadata,
         }),

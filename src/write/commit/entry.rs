@@ -66,17 +66,15 @@ impl Entry {
         Ok(entry)
     }
 
-    /// A file that is removed and added has another deletion vector: nothing of it was written.
+    /// A file that is removed and added has another deletion vector: nothing of it was written, and
+    /// whoever has read it learns of it by its removal.
     fn settle(&mut self) {
-        for add in self
-            .adds
-            .iter()
-            .filter(|add| self.removed.contains(&add.path))
-        {
+        let removed = &self.removed;
+        for add in self.adds.extract_if(.., |add| removed.contains(&add.path)) {
             self.effect.files_added -= 1;
             self.effect.files_removed -= 1;
             self.effect.bytes -= u64::try_from(add.size).unwrap_or_default();
-            self.effect.rows -= rows(add);
+            self.effect.rows -= rows(&add);
         }
     }
 
