@@ -233,7 +233,7 @@ def test_a_dollar_in_text_is_no_parameter(engine):
         ("SELECT 1 AS v", {"p": 1}, "'p'"),
         ("SELECT 1 AS v", [1], "'1'"),
         ("SELECT $p AS v", {"p": object()}, "object"),
-        ("SELECT $p AS v", {"p": 2**200}, "int"),
+        ("SELECT $p AS v", {"p": 2**200}, "38 digits"),
         ("SELECT $p AS v", {"p": [1, "a"]}, "list"),
         ("SELECT $p AS v", {"p": 1j}, "complex"),
         ("SELECT $p AS v", "text", "str"),
