@@ -316,9 +316,14 @@ fn with_feature(protocol: &Protocol, feature: &str) -> Result<Option<Protocol>> 
     Ok(Some(serde_json::from_value(json).map_err(kernel)?))
 }
 
-/// The protocol with every feature that the properties switch on: with several of them delta-rs leaves out
-/// some, and nobody could read the table.
-fn complete(protocol: Protocol, properties: &HashMap<String, String>) -> Result<Protocol> {
+/// The protocol with every feature that the properties switch on and the types need: with several
+/// properties delta-rs leaves out some, and it sees no timestamps within maps. Nobody could read the
+/// table.
+fn complete(
+    protocol: Protocol,
+    columns: &[FieldRef],
+    properties: &HashMap<String, String>,
+) -> Result<Protocol> {
     let is = |name: &str, value: &str| {
         properties
             .get(name)
@@ -329,6 +334,9 @@ fn complete(protocol: Protocol, properties: &HashMap<String, String>) -> Result<
         Ok(json["minWriterVersion"].as_i64().unwrap_or_default() >= 7)
     };
     let mut complete = protocol;
+    if columns.iter().any(|f| has_local_time(f.data_type())) {
+        complete = with_feature(&complete, "timestampNtz")?.unwrap_or(complete);
+    }
     if is("delta.enableDeletionVectors", "true") {
         complete = with_feature(&complete, "deletionVectors")?.unwrap_or(complete);
     }
@@ -396,7 +404,7 @@ pub async fn creation(
     }
     match (metadata, protocol, made) {
         (Some(metadata), Some(protocol), _) => Ok(Evolved {
-            protocol: Some(complete(protocol, metadata.configuration())?),
+            protocol: Some(complete(protocol, columns, metadata.configuration())?),
             schema: read_schema(&metadata)?,
             metadata,
         }),
