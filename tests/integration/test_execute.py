@@ -64,6 +64,13 @@ def test_insert(engine, tables):
     assert rows(engine, tables) == ROWS[:1]
 
 
+def test_an_insert_adds_no_column(engine, tables):
+    with pytest.raises(SqlError, match="no column 'idd'; did you mean 'id'") as caught:
+        engine.execute("INSERT INTO t (idd, n) VALUES (4, 1)", tables=tables)
+    assert caught.value.details["column_name"] == "idd"
+    assert rows(engine, tables) == ROWS
+
+
 @pytest.mark.parametrize(
     "text", ["INSERT INTO t VALUES ('x', 1, 'a')", "INSERT INTO t (id, n) VALUES (4, 1.5)"]
 )

@@ -451,6 +451,10 @@ class TableOperations:
         spec = DropConstraintSpec(name=name, missing_ok=missing_ok)
         return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata, progress))
 
+    @property
+    def _dialect(self) -> str:
+        return self._committer.settings.get("datafusion.sql_parser.dialect", "generic")
+
     def _texts(
         self,
         texts: Sequence[str | None],
@@ -468,7 +472,7 @@ class TableOperations:
             tables={alias: table(alias, source) for alias, source in (sources or {}).items()},
             functions=self._calls([text for text in texts if text is not None]),
             deletion_vectors=deletion_vectors,
-            dialect=self._committer.settings.get("datafusion.sql_parser.dialect", "generic"),
+            dialect=self._dialect,
         )
 
     def _calls(self, texts: Sequence[str]) -> list[Callable[[], Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +79,7 @@ class TableStatements(TableOperations):
         """
         from fusiondelta._native import change_statement
 
-        dialect = self._committer.settings.get("datafusion.sql_parser.dialect", "generic")
-        statement = change_statement(sql, dialect)
+        statement = change_statement(sql, self._dialect)
         uri = _located(statement.table, tables)
         named = {name: where for name, where in tables.items() if name != statement.table}
         common: dict[str, Any] = {
@@ -134,7 +133,15 @@ class TableStatements(TableOperations):
     ) -> WriteResult:
         import pyarrow as pa
 
-        columns = statement.columns or pa.schema(self.open_delta(uri).schema).names
+        own = pa.schema(self.open_delta(uri).schema).names
+        for name in statement.columns:
+            if name not in own:
+                raise SqlError(
+                    f"the table has no column {name!r}{_hint(name, own)}; its columns are "
+                    f"{', '.join(own)}",
+                    details={"column_name": name},
+                )
+        columns = statement.columns or own
         listed = ", ".join(quote(name) for name in columns)
         # The query is a part of the caller's own statement, and names are quoted.
         text = f"SELECT * FROM ({statement.query}) AS inserted({listed})"  # noqa: S608
@@ -237,10 +244,13 @@ def _located(name: str, tables: Mapping[str, Uri]) -> Uri:
         return tables[name]
     if name.lower() in found:
         return found[name.lower()]
-    close = get_close_matches(name, list(tables), n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
     known = ", ".join(sorted(tables)) or "none"
-    raise SqlError(f"tables has no {name!r}{hint} (there are {known})")
+    raise SqlError(f"tables has no {name!r}{_hint(name, tables)} (there are {known})")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _empty(engine: Any, definitions: Sequence[tuple[str, str, bool]]) -> Any:
