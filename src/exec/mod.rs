@@ -8,6 +8,7 @@ pub mod digest;
 pub mod engine;
 pub mod memory;
 mod names;
+pub mod one_input;
 pub mod proto;
 pub mod query;
 pub mod replay;

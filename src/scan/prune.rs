@@ -44,9 +44,7 @@ pub fn may_match(
     let Some(predicate) = conjunction(predicates.iter().cloned()) else {
         return Ok(keep());
     };
-    let bare = crate::write::expressions::with_columns(predicate, |column| {
-        Column::from_name(column.name.clone())
-    })?;
+    let bare = crate::write::expressions::bare(predicate)?;
     let schema = DFSchema::try_from(layout.schema.as_ref().clone())?;
     let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&layout.schema));
     // A predicate that is more than a comparison of columns prunes nothing.

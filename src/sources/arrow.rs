@@ -43,17 +43,18 @@ fn without_metadata(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().clone()))
 }
 
-fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+/// A batch under another schema of as many columns.
+pub fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &rows)
 }
 
 type Reader = Box<dyn RecordBatchReader + Send>;
 
-/// A reader as a table whose rows can be read once.
+/// A table whose rows can be read once.
+#[derive(Debug)]
 pub struct StreamTable {
-    schema: SchemaRef,
-    source: Arc<Once>,
+    rows: Arc<dyn PartitionStream>,
 }
 
 struct Once {
@@ -65,22 +66,15 @@ struct Once {
 impl StreamTable {
     pub fn new(name: String, reader: Reader) -> Self {
         let schema = without_metadata(&reader.schema());
-        Self {
-            source: Arc::new(Once {
-                name,
-                schema: Arc::clone(&schema),
-                reader: Mutex::new(Some(reader)),
-            }),
+        Self::of(Arc::new(Once {
+            name,
             schema,
-        }
+            reader: Mutex::new(Some(reader)),
+        }))
     }
-}
 
-impl fmt::Debug for StreamTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamTable")
-            .field("name", &self.source.name)
-            .finish_non_exhaustive()
+    pub fn of(rows: Arc<dyn PartitionStream>) -> Self {
+        Self { rows }
     }
 }
 
@@ -95,7 +89,7 @@ impl fmt::Debug for Once {
 #[async_trait]
 impl TableProvider for StreamTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(self.rows.schema())
     }
 
     fn table_type(&self) -> TableType {
@@ -110,8 +104,8 @@ impl TableProvider for StreamTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = StreamingTableExec::try_new(
-            Arc::clone(&self.schema),
-            vec![Arc::clone(&self.source) as Arc<dyn PartitionStream>],
+            self.schema(),
+            vec![Arc::clone(&self.rows)],
             projection,
             [],
             false,

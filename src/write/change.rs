@@ -13,7 +13,7 @@ use deltalake::kernel::transaction::PROTOCOL;
 use deltalake::operations::optimize::OptimizeType;
 use deltalake::operations::vacuum::VacuumMode;
 use deltalake::parquet::file::properties::WriterProperties;
-use deltalake::{FilterLiteral, FilterValue, filter_literal};
+use deltalake::{DeltaTable, FilterLiteral, FilterValue, filter_literal};
 use serde_json::{Value, json};
 
 use super::commit::transaction::{Finished, Prepared};
@@ -146,13 +146,13 @@ pub async fn make(
     writer: WriterProperties,
     options: ChangeOptions,
 ) -> Result<Finished> {
-    let change = match change {
+    match change {
         Change::Write(spec, input) => {
-            return insert::write(*spec, prepared, *input, state, writer, options).await;
+            insert::write(*spec, prepared, *input, state, writer, options).await
         }
         Change::Delete { predicate, alias } => {
             let target = Target::open(&prepared, state, writer, options, &alias, None)?;
-            return dml::delete(target, prepared, predicate).await;
+            dml::delete(target, prepared, predicate).await
         }
         Change::Update {
             set,
@@ -160,58 +160,22 @@ pub async fn make(
             alias,
         } => {
             let target = Target::open(&prepared, state, writer, options, &alias, None)?;
-            return dml::update(target, prepared, set, predicate).await;
+            dml::update(target, prepared, set, predicate).await
         }
         Change::Merge(merge) => {
-            let name = merge.target_alias.clone();
             let added = merge
                 .merge_schema
                 .then(|| merge.source.schema().as_arrow().clone());
-            let target = Target::open(&prepared, state, writer, options, &name, added.as_ref())?;
-            return merge::merge(target, prepared, *merge).await;
+            let target = Target::open(
+                &prepared,
+                state,
+                writer,
+                options,
+                &merge.target_alias,
+                added.as_ref(),
+            )?;
+            merge::merge(target, prepared, *merge).await
         }
-        Change::Optimize {
-            z_order,
-            filters,
-            target_file_size,
-            min_commit_interval: None,
-            max_concurrent_tasks,
-        } => {
-            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
-            let how = Compaction {
-                filters,
-                target_size: target_file_size,
-                z_order,
-                tasks: max_concurrent_tasks,
-            };
-            return optimize::compact(target, prepared, how).await;
-        }
-        Change::AddConstraint { name, expression } => {
-            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
-            return constraints::add(target, prepared, name, expression).await;
-        }
-        other => other,
-    };
-    let session = Arc::new(state.clone());
-    if prepared.existing.is_none() {
-        return Err(NativeError::new(
-            ErrorKind::Source,
-            format!("there is no table at {}", prepared.store.root_url()),
-        ));
-    }
-    let Prepared {
-        table,
-        properties,
-        store,
-        ..
-    } = prepared;
-    let (table, metrics) = match change {
-        // Dealt with above.
-        Change::Write(..)
-        | Change::Delete { .. }
-        | Change::Update { .. }
-        | Change::Merge(_)
-        | Change::AddConstraint { .. } => (table, Value::Null),
         Change::Optimize {
             z_order,
             filters,
@@ -219,109 +183,160 @@ pub async fn make(
             min_commit_interval,
             max_concurrent_tasks,
         } => {
-            let known = table.snapshot()?.metadata().partition_columns();
-            let filters = literals(&filters, known)?;
-            let kind = if z_order.is_empty() {
-                OptimizeType::Compact
-            } else {
-                OptimizeType::ZOrder(z_order)
+            let how = Compaction {
+                filters,
+                target_size: target_file_size,
+                z_order,
+                tasks: max_concurrent_tasks,
             };
-            let mut builder = table
-                .optimize()
-                .with_type(kind)
-                .with_filters(&filters)
-                .with_session_state(session)
-                .with_writer_properties(writer)
-                .with_commit_properties(properties);
-            if let Some(size) = target_file_size.and_then(NonZeroU64::new) {
-                builder = builder.with_target_size(size);
+            match min_commit_interval {
+                None => {
+                    let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
+                    optimize::compact(target, prepared, how).await
+                }
+                Some(interval) => compact_often(prepared, how, interval, state, writer).await,
             }
-            if let Some(interval) = min_commit_interval {
-                builder = builder.with_min_commit_interval(interval);
-            }
-            if let Some(tasks) = max_concurrent_tasks {
-                builder = builder.with_max_concurrent_tasks(tasks);
-            }
-            let (table, metrics) = builder.await?;
-            (table, json(metrics))
         }
         Change::Vacuum {
             retention,
             keep_versions,
             full,
             dry_run,
-        } => {
-            let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
-            let (table, metrics) = table
-                .vacuum()
-                .with_retention_period(retention)
-                .with_keep_versions(&keep_versions)
-                .with_mode(if full {
-                    VacuumMode::Full
-                } else {
-                    VacuumMode::Lite
-                })
-                .with_dry_run(dry_run)
-                // The policy has decided; the table's own retention is part of it.
-                .with_enforce_retention_duration(false)
-                .with_commit_properties(properties)
-                .await?;
-            (
-                table,
-                json!({"dry_run": metrics.dry_run, "files": metrics.files_deleted}),
-            )
-        }
+        } => vacuum(prepared, retention, &keep_versions, full, dry_run).await,
         Change::Restore {
             version,
             allow_downgrade,
             ignore_missing_files,
-        } => {
-            let newest = table.snapshot()?.version();
-            if version == newest {
-                return Ok(Finished {
-                    table,
-                    metrics: Value::Null,
-                });
-            }
-            if version > newest {
-                return Err(NativeError::new(
-                    ErrorKind::SnapshotNotFound,
-                    format!(
-                        "there is no version {version} of {} to go back to; the newest is {newest}",
-                        store.root_url()
-                    ),
-                ));
-            }
-            PROTOCOL
-                .check_append_only(table.snapshot()?.snapshot())
-                .map_err(deltalake::DeltaTableError::from)?;
-            let (table, metrics) = table
-                .restore()
-                .with_version_to_restore(version)
-                .with_protocol_downgrade_allowed(allow_downgrade)
-                .with_ignore_missing_files(ignore_missing_files)
-                .with_commit_properties(properties)
-                .await?;
-            (table, json(metrics))
-        }
+        } => restore(prepared, version, allow_downgrade, ignore_missing_files).await,
         Change::SetProperties(wanted) => {
-            let table = table
+            prepared.existing_snapshot()?;
+            let table = prepared
+                .table
                 .set_tbl_properties()
                 .with_properties(wanted)
-                .with_commit_properties(properties)
+                .with_commit_properties(prepared.properties)
                 .await?;
-            (table, Value::Null)
+            Ok(unmeasured(table))
+        }
+        Change::AddConstraint { name, expression } => {
+            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
+            constraints::add(target, prepared, name, expression).await
         }
         Change::DropConstraint { name, missing_ok } => {
-            let table = table
+            prepared.existing_snapshot()?;
+            let table = prepared
+                .table
                 .drop_constraints()
                 .with_constraint(name)
                 .with_raise_if_not_exists(!missing_ok)
-                .with_commit_properties(properties)
+                .with_commit_properties(prepared.properties)
                 .await?;
-            (table, Value::Null)
+            Ok(unmeasured(table))
         }
+    }
+}
+
+fn unmeasured(table: DeltaTable) -> Finished {
+    Finished {
+        table,
+        metrics: Value::Null,
+    }
+}
+
+/// Compacts by delta-rs' builder, which can commit while it goes on.
+async fn compact_often(
+    prepared: Prepared,
+    how: Compaction,
+    interval: Duration,
+    state: SessionState,
+    writer: WriterProperties,
+) -> Result<Finished> {
+    let snapshot = prepared.existing_snapshot()?;
+    let filters = literals(&how.filters, snapshot.metadata().partition_columns())?;
+    let kind = if how.z_order.is_empty() {
+        OptimizeType::Compact
+    } else {
+        OptimizeType::ZOrder(how.z_order)
     };
+    let mut builder = prepared
+        .table
+        .optimize()
+        .with_type(kind)
+        .with_filters(&filters)
+        .with_session_state(Arc::new(state))
+        .with_writer_properties(writer)
+        .with_commit_properties(prepared.properties)
+        .with_min_commit_interval(interval);
+    if let Some(size) = how.target_size.and_then(NonZeroU64::new) {
+        builder = builder.with_target_size(size);
+    }
+    if let Some(tasks) = how.tasks {
+        builder = builder.with_max_concurrent_tasks(tasks);
+    }
+    let (table, metrics) = builder.await?;
+    let metrics = json(metrics);
+    Ok(Finished { table, metrics })
+}
+
+async fn vacuum(
+    prepared: Prepared,
+    retention: Duration,
+    keep_versions: &[u64],
+    full: bool,
+    dry_run: bool,
+) -> Result<Finished> {
+    prepared.existing_snapshot()?;
+    let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+    let (table, metrics) = prepared
+        .table
+        .vacuum()
+        .with_retention_period(retention)
+        .with_keep_versions(keep_versions)
+        .with_mode(if full {
+            VacuumMode::Full
+        } else {
+            VacuumMode::Lite
+        })
+        .with_dry_run(dry_run)
+        // The policy has decided; the table's own retention is part of it.
+        .with_enforce_retention_duration(false)
+        .with_commit_properties(prepared.properties)
+        .await?;
+    let metrics = json!({"dry_run": metrics.dry_run, "files": metrics.files_deleted});
+    Ok(Finished { table, metrics })
+}
+
+async fn restore(
+    prepared: Prepared,
+    version: u64,
+    allow_downgrade: bool,
+    ignore_missing_files: bool,
+) -> Result<Finished> {
+    let newest = prepared.existing_snapshot()?.version();
+    let table = prepared.table;
+    if version == newest {
+        return Ok(unmeasured(table));
+    }
+    if version > newest {
+        return Err(NativeError::new(
+            ErrorKind::SnapshotNotFound,
+            format!(
+                "there is no version {version} of {} to go back to; the newest is {newest}",
+                prepared.store.root_url()
+            ),
+        ));
+    }
+    PROTOCOL
+        .check_append_only(table.snapshot()?.snapshot())
+        .map_err(deltalake::DeltaTableError::from)?;
+    let (table, metrics) = table
+        .restore()
+        .with_version_to_restore(version)
+        .with_protocol_downgrade_allowed(allow_downgrade)
+        .with_ignore_missing_files(ignore_missing_files)
+        .with_commit_properties(prepared.properties)
+        .await?;
+    let metrics = json(metrics);
     Ok(Finished { table, metrics })
 }
 
@@ -337,17 +352,7 @@ fn literals<'a>(
     let mut out = Vec::with_capacity(filters.len());
     for (column, operator, values) in filters {
         if !known.contains(column) {
-            return Err(NativeError::new(
-                ErrorKind::Configuration,
-                format!(
-                    "partition_filters names {column:?}, and the table is partitioned by: {}",
-                    if known.is_empty() {
-                        "nothing".to_owned()
-                    } else {
-                        known.join(", ")
-                    }
-                ),
-            ));
+            return Err(no_partition(column, known));
         }
         let value = match values.as_slice() {
             [one] if !operator.ends_with("in") => FilterValue::Scalar(one),
@@ -356,4 +361,16 @@ fn literals<'a>(
         out.push(filter_literal(column, operator, value)?);
     }
     Ok(out)
+}
+
+/// The error for a partition filter on a column that is no partition column.
+pub fn no_partition(column: &str, known: &[String]) -> NativeError {
+    let known = match known {
+        [] => "nothing".to_owned(),
+        some => some.join(", "),
+    };
+    NativeError::new(
+        ErrorKind::Configuration,
+        format!("partition_filters names {column:?}, and the table is partitioned by: {known}"),
+    )
 }

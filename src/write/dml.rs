@@ -11,15 +11,15 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use deltalake::kernel::Action;
 use deltalake::protocol::DeltaOperation;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::assign::{assigned, lenient_type};
 use super::change::Assignments;
 use super::commit::transaction::{Finished, Prepared};
-use super::expressions::{Bound, Fractions, Text, physical, with_columns};
+use super::expressions::{Bound, Fractions, Text, bare, physical};
 use super::finish::{Effects, commit, read_rows, settle};
 use super::rows::{Found, KIND, Kind, Shape, Work, new_column, old_column, run};
-use super::target::{Target, generation};
+use super::target::{Target, computed};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::scan::positions::{FILE, ROW};
 
@@ -33,13 +33,7 @@ pub async fn delete(
         predicate: predicate.clone(),
     };
     let as_seen = DeltaOperation::Delete { predicate: None };
-    let condition = match &predicate {
-        Some(sql) => {
-            let text = Text::new("the predicate", sql);
-            Some(target.binder.condition(&text, &[&target.name]).await?)
-        }
-        None => None,
-    };
+    let condition = condition(&target, predicate.as_deref()).await?;
     target.uses_vectors()?;
     let filters: Vec<_> = condition.iter().cloned().collect();
     if let Some((effects, rows)) = whole_files(&target, condition.as_ref())? {
@@ -54,7 +48,7 @@ pub async fn delete(
             "num_removed_files": effects.files_removed,
             "num_deleted_rows": rows,
             "num_copied_rows": 0,
-            "execution_time_ms": millis(&target),
+            "execution_time_ms": target.elapsed_ms(),
         });
         return commit(prepared, effects.actions, &operation, as_seen, metrics).await;
     }
@@ -63,15 +57,8 @@ pub async fn delete(
     prepared
         .progress
         .read(read_rows(&target, filters, everything));
-    let metrics = json!({
-        "num_added_files": effects.files_added,
-        "num_removed_files": effects.files_removed,
-        "num_deletion_vectors_added": effects.vectors_added,
-        "num_deletion_vectors_removed": effects.vectors_removed,
-        "num_deleted_rows": found.deleted(),
-        "num_copied_rows": effects.rows_copied,
-        "execution_time_ms": millis(&target),
-    });
+    let mut metrics = metrics(&target, &effects);
+    metrics["num_deleted_rows"] = found.deleted().into();
     commit(prepared, effects.actions, &operation, as_seen, metrics).await
 }
 
@@ -85,13 +72,7 @@ pub async fn update(
     let operation = DeltaOperation::Update {
         predicate: predicate.clone(),
     };
-    let condition = match &predicate {
-        Some(sql) => {
-            let text = Text::new("the predicate", sql);
-            Some(target.binder.condition(&text, &[&target.name]).await?)
-        }
-        None => None,
-    };
+    let condition = condition(&target, predicate.as_deref()).await?;
     let set = values(&target, &set, &[&target.name]).await?;
     let filters: Vec<_> = condition.iter().cloned().collect();
     let everything = filters
@@ -102,21 +83,30 @@ pub async fn update(
     prepared
         .progress
         .read(read_rows(&target, filters, everything));
-    let metrics = json!({
-        "num_added_files": effects.files_added,
-        "num_removed_files": effects.files_removed,
-        "num_deletion_vectors_added": effects.vectors_added,
-        "num_deletion_vectors_removed": effects.vectors_removed,
-        "num_updated_rows": found.updated(),
-        "num_copied_rows": effects.rows_copied,
-        "execution_time_ms": millis(&target),
-    });
+    let mut metrics = metrics(&target, &effects);
+    metrics["num_updated_rows"] = found.updated().into();
     let as_seen = DeltaOperation::Update { predicate: None };
     commit(prepared, effects.actions, &operation, as_seen, metrics).await
 }
 
-fn millis(target: &Target) -> u64 {
-    u64::try_from(target.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+/// The predicate of a change, over columns of the table.
+async fn condition(target: &Target, predicate: Option<&str>) -> Result<Option<Expr>> {
+    let Some(sql) = predicate else {
+        return Ok(None);
+    };
+    let text = Text::new("the predicate", sql);
+    Ok(Some(target.binder.condition(&text, &[&target.name]).await?))
+}
+
+fn metrics(target: &Target, effects: &Effects) -> Value {
+    json!({
+        "num_added_files": effects.files_added,
+        "num_removed_files": effects.files_removed,
+        "num_deletion_vectors_added": effects.vectors_added,
+        "num_deletion_vectors_removed": effects.vectors_removed,
+        "num_copied_rows": effects.rows_copied,
+        "execution_time_ms": target.elapsed_ms(),
+    })
 }
 
 /// Whether an expression reads more rows than the one it is computed of.
@@ -287,27 +277,16 @@ pub async fn generated(
     is_given: impl Fn(usize) -> bool,
 ) -> Result<LogicalPlanBuilder> {
     let layout = &target.layout;
-    if layout.generated.is_empty() {
-        return Ok(builder);
-    }
-    let mut columns = Vec::new();
-    let fields: Vec<_> = builder.schema().fields().iter().cloned().collect();
-    for field in &fields {
-        let own = Expr::Column(Column::from_name(field.name()));
-        let made = layout.generated.iter().find(|(name, _)| {
-            new_column(name) == *field.name()
-                && layout.schema.index_of(name).is_ok_and(|i| !is_given(i))
-        });
-        columns.push(match made {
-            None => own,
-            Some((name, sql)) => {
-                let value = generation(&target.binder, layout, &target.name, name, sql).await?;
-                let value = with_columns(value, |c| Column::from_name(new_column(&c.name)))?;
-                value.alias(field.name())
-            }
-        });
-    }
-    Ok(builder.project(columns)?)
+    let is_given = |name: &str| layout.schema.index_of(name).is_ok_and(&is_given);
+    computed(
+        &target.binder,
+        layout,
+        &target.name,
+        builder,
+        new_column,
+        is_given,
+    )
+    .await
 }
 
 type Whole = Option<(Effects, Option<u64>)>;
@@ -342,7 +321,7 @@ pub fn whole_files(target: &Target, condition: Option<&Expr>) -> Result<Whole> {
             }
             let rows = RecordBatchOptions::new().with_row_count(Some(target.files.len()));
             let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns?, &rows)?;
-            let bare = with_columns(condition.clone(), |c| Column::from_name(c.name.clone()))?;
+            let bare = bare(condition.clone())?;
             let schema = DFSchema::try_from(schema)?;
             let condition = physical(target.state(), bare, &schema)
                 .map_err(|e| NativeError::new(ErrorKind::Sql, NativeError::from(e).message))?;

@@ -388,6 +388,11 @@ pub fn with_columns(expr: Expr, rename: impl Fn(&Column) -> Column) -> Result<Ex
     Ok(renamed.data)
 }
 
+/// An expression over columns without their relations.
+pub fn bare(expr: Expr) -> Result<Expr> {
+    with_columns(expr, |column| Column::from_name(&column.name))
+}
+
 /// An expression that is computed by itself, over rows of a schema.
 pub fn physical(
     state: &SessionState,

@@ -22,7 +22,7 @@ use super::target::Target;
 use super::vectors::{Rows, VectorFile};
 use crate::delta::features::Writable;
 use crate::error::Result;
-use crate::scan::files::{TableFile, partition};
+use crate::scan::files::partition;
 use crate::scan::positions::{self, Chosen, Deleted, PositionTable};
 use crate::scan::prune::{self, Candidate};
 
@@ -58,7 +58,7 @@ pub async fn settle(
     let mut vectors = VectorFile::default();
     let mut rewritten = Deleted::new();
     for number in numbers {
-        let (Some(file), Some(mut rows)) = (file(target, number), touched.get(&number).cloned())
+        let (Some(file), Some(mut rows)) = (target.file(number), touched.get(&number).cloned())
         else {
             continue;
         };
@@ -93,11 +93,7 @@ pub async fn settle(
         effects.rows_copied = copy(target, rewritten, &sinks).await?;
     }
     vectors.put(&target.place.store).await?;
-    let (rows, feed) = match Arc::try_unwrap(sinks) {
-        Ok(sinks) => sinks.finish().await?,
-        // Every task that writes has ended.
-        Err(_) => (Vec::new(), Vec::new()),
-    };
+    let (rows, feed) = sinks.finish().await?;
     effects.files_added = u64::try_from(rows.len()).unwrap_or_default();
     let new = rows
         .into_iter()
@@ -105,10 +101,6 @@ pub async fn settle(
         .map(|file: DataFile| file.action(true));
     effects.actions.extend(new);
     Ok(effects)
-}
-
-fn file(target: &Target, number: u32) -> Option<&TableFile> {
-    target.files.get(usize::try_from(number).ok()?)
 }
 
 /// Writes the rows of files that are not deleted; how many.
@@ -150,7 +142,7 @@ fn loose(stats: &str) -> String {
 /// have been read too.
 pub fn read_rows(target: &Target, predicates: Vec<Expr>, everything: bool) -> ReadRows {
     let scanned = target.table.scanned();
-    let names = scanned.iter().filter_map(|n| file(target, *n));
+    let names = scanned.iter().filter_map(|n| target.file(*n));
     let files = names.map(|file| file.view.path().into_owned()).collect();
     let layout = Arc::clone(&target.layout);
     let state = target.state().clone();

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
-use deltalake::delta_datafusion::planner::DeltaPlanner;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use deltalake::kernel::Action;
 use deltalake::operations::write::SchemaMode;
 use deltalake::parquet::file::properties::WriterProperties;
@@ -19,14 +18,16 @@ use url::Url;
 use super::assign::{assigned, lenient, lenient_type};
 use super::commit::transaction::{Finished, Prepared};
 use super::dml::reads_more;
-use super::expressions::{Binder, Text, with_columns};
+use super::expressions::{Binder, Text, bare};
 use super::files::DataFile;
 use super::finish::{Effects, commit, read_rows};
 use super::layout::Layout;
 use super::partitions::{self, Budget, GROUPS, Groups, Split};
 use super::rows::{Checks, Condition, Found, Sinks, Work, run};
 use super::schema::{self, Evolved};
-use super::target::{ChangeOptions, Target, conditions, file_spec, generation, place};
+use super::target::{
+    ChangeOptions, Target, aside, computed, conditions, default, file_spec, place,
+};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::scan::files::partition;
 
@@ -91,12 +92,8 @@ pub async fn write(
     let (evolved, layout, properties) = outline(&spec, &prepared, &input).await?;
     let layout = Arc::new(layout);
     if let (Some(found), Some(columns)) = (&prepared.existing, &spec.partition_by) {
-        let own: Vec<_> = layout
-            .partitions
-            .iter()
-            .map(|i| layout.schema.field(*i).name())
-            .collect();
-        if own.iter().ne(columns.iter().collect::<Vec<_>>().iter()) {
+        let own = layout.partition_names();
+        if own != *columns {
             return Err(NativeError::new(
                 ErrorKind::SchemaMismatch,
                 format!(
@@ -125,7 +122,7 @@ pub async fn write(
                 format!("replace_where ({sql}) is decided row by row and takes no subquery"),
             ));
         }
-        let bare = with_columns(condition.clone(), |c| Column::from_name(c.name.clone()))?;
+        let bare = bare(condition.clone())?;
         kept.push((Condition::Replaced(sql.clone()), bare));
         replacing = Some((target, condition));
     }
@@ -179,11 +176,7 @@ pub async fn write(
     actions.append(&mut effects.actions);
     let new = data.into_iter().chain(feed).map(|file| file.action(true));
     actions.extend(new);
-    let partition_by = layout
-        .partitions
-        .iter()
-        .map(|i| layout.schema.field(*i).name().clone());
-    let partition_by: Vec<_> = partition_by.collect();
+    let partition_by = layout.partition_names();
     let operation = |predicate: Option<String>| DeltaOperation::Write {
         mode: match spec.mode {
             Mode::Append => SaveMode::Append,
@@ -221,12 +214,9 @@ fn open_target(
     writer: &WriterProperties,
     options: ChangeOptions,
 ) -> Result<Target> {
-    let state = SessionStateBuilder::new_from_existing(binder.state().clone())
-        .with_query_planner(DeltaPlanner::new())
-        .build();
     Target::open(
         prepared,
-        state,
+        aside(binder.state()),
         writer.clone(),
         options,
         super::expressions::TARGET,
@@ -300,34 +290,15 @@ async fn columns(
             }
             None if layout.defaults.contains_key(field.name()) => {
                 let sql = &layout.defaults[field.name()];
-                let text = Text::new(format!("the default of {:?}", field.name()), sql);
-                cast(binder.stored(&text, ROWS).await?.expr, kind)
+                default(binder, layout, ROWS, field.name(), sql).await?
             }
             None => lit(ScalarValue::try_from(&kind)?),
         };
         columns.push(value.alias(field.name()));
     }
-    let mut builder = LogicalPlanBuilder::from(input.clone()).project(columns)?;
-    let missing = layout
-        .generated
-        .iter()
-        .filter(|(name, _)| !given.contains(*name));
-    let missing: HashMap<_, _> = missing.collect();
-    if !missing.is_empty() {
-        let mut columns = Vec::new();
-        for field in layout.schema.fields() {
-            let own = Expr::Column(Column::from_name(field.name()));
-            columns.push(match missing.get(field.name()) {
-                None => own,
-                Some(sql) => {
-                    let value = generation(binder, layout, ROWS, field.name(), sql).await?;
-                    let value = with_columns(value, |c| Column::from_name(c.name.clone()))?;
-                    value.alias(field.name())
-                }
-            });
-        }
-        builder = builder.project(columns)?;
-    }
+    let builder = LogicalPlanBuilder::from(input.clone()).project(columns)?;
+    let is_given = |name: &str| given.contains(name);
+    let builder = computed(binder, layout, ROWS, builder, str::to_owned, is_given).await?;
     Ok((builder.build()?, given))
 }
 
@@ -394,25 +365,20 @@ impl Writing {
         rows: &LogicalPlan,
         sinks: &impl Fn() -> Result<Arc<Sinks>>,
     ) -> Result<Written> {
-        let names: Vec<_> = self
-            .layout
-            .partitions
-            .iter()
-            .map(|i| self.layout.schema.field(*i).name().clone())
-            .collect();
+        let names = self.layout.partition_names();
         let plan = self.state.create_physical_plan(rows).await?;
         let context = self.state.task_ctx();
         if !partitions::can_split(&plan.schema(), &names) {
             let to = sinks()?;
             run(plan, context, self.work(), &to).await?;
-            return finish(to).await;
+            return to.finish().await;
         }
         let budget = Budget::of(&context);
         let Split { few, others } = partitions::split(plan, &names, budget, Arc::clone(&context))?;
         let first = async {
             let to = sinks()?;
             run(few, Arc::clone(&context), self.work(), &to).await?;
-            finish(to).await
+            to.finish().await
         };
         let (first, others) = tokio::join!(first, self.write_groups(others, sinks));
         let (mut all, more) = (first?, others?);
@@ -452,7 +418,7 @@ impl Writing {
             let (to, context, work) = (sinks()?, self.state.task_ctx(), self.work());
             running.spawn(async move {
                 run(plan, context, work, &to).await?;
-                finish(to).await
+                to.finish().await
             });
             if let Err(error) = groups.feed(feed).await.map_err(NativeError::from) {
                 ended = Err(error);
@@ -473,16 +439,6 @@ impl Writing {
             ended = ended.and(one);
         }
         ended.map(|()| all)
-    }
-}
-
-async fn finish(sinks: Arc<Sinks>) -> Result<Written> {
-    match Arc::try_unwrap(sinks) {
-        Ok(sinks) => sinks.finish().await,
-        Err(_) => Err(NativeError::new(
-            ErrorKind::Internal,
-            "files are still written to",
-        )),
     }
 }
 

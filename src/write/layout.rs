@@ -126,6 +126,14 @@ impl Layout {
         self.partitions.contains(&index)
     }
 
+    /// Names of the columns that the table is partitioned by, in its order.
+    pub fn partition_names(&self) -> Vec<String> {
+        let names = self.partitions.iter();
+        names
+            .map(|i| self.schema.field(*i).name().clone())
+            .collect()
+    }
+
     /// Indices of the columns that files hold.
     pub fn stored(&self) -> Vec<usize> {
         (0..self.schema.fields().len())

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datafusion::common::{Column, JoinType, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
+use datafusion::logical_expr::{Case, Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use deltalake::protocol::{DeltaOperation, MergePredicate};
 use serde_json::json;
 
@@ -23,7 +23,7 @@ use super::finish::{commit, read_rows, settle};
 use super::rows::{Found, KIND, Kind, Shape, Work, new_column, old_column, run};
 use super::schema::Evolved;
 use super::source::{Source, reach};
-use super::target::Target;
+use super::target::{Target, default};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::scan::positions::{FILE, ROW};
 
@@ -51,11 +51,11 @@ struct Ready {
 
 pub async fn merge(target: Target, prepared: Prepared, merge: Merge) -> Result<Finished> {
     target.uses_vectors()?;
-    let source = Source::open(&merge.source, &target).await?;
-    let name = merge.source_alias.clone();
-    target.binder.register(&name, Arc::clone(&source.table))?;
+    let source = Source::open(&merge.source_alias, &merge.source, &target).await?;
+    let name = source.name.as_str();
+    target.binder.register(name, Arc::clone(&source.table))?;
     let on = Text::new("on", &merge.on);
-    let on = target.binder.condition(&on, &[&name, &target.name]).await?;
+    let on = target.binder.condition(&on, &[name, &target.name]).await?;
     let mut clauses = Vec::with_capacity(merge.clauses.len());
     for clause in &merge.clauses {
         clauses.push(ready(&target, &merge, clause).await?);
@@ -74,7 +74,7 @@ pub async fn merge(target: Target, prepared: Prepared, merge: Merge) -> Result<F
     // Rows of the table that nothing matches matter where a clause is about them.
     let reached = match has(Of::Target) {
         true => Vec::new(),
-        false => reach(&source, &name, &on, &target).await?,
+        false => reach(&source, &on, &target).await?,
     };
     let matched: Vec<_> = clauses
         .iter()
@@ -101,7 +101,6 @@ pub async fn merge(target: Target, prepared: Prepared, merge: Merge) -> Result<F
     let plan = plan(
         &target,
         &source,
-        &name,
         on.clone(),
         &reached,
         join,
@@ -131,7 +130,6 @@ pub async fn merge(target: Target, prepared: Prepared, merge: Merge) -> Result<F
     prepared.progress.read(read_rows(&target, read, everything));
     let operation = operation(&merge);
     let as_seen = operation_without_predicates();
-    let millis = target.started.elapsed().as_millis();
     let metrics = json!({
         "num_source_rows": source.rows(),
         "num_target_rows_inserted": found.inserted(),
@@ -145,7 +143,7 @@ pub async fn merge(target: Target, prepared: Prepared, merge: Merge) -> Result<F
         "num_target_files_removed": effects.files_removed,
         "num_target_deletion_vectors_added": effects.vectors_added,
         "num_target_deletion_vectors_removed": effects.vectors_removed,
-        "execution_time_ms": u64::try_from(millis).unwrap_or(u64::MAX),
+        "execution_time_ms": target.elapsed_ms(),
     });
     let mut actions: Vec<_> = target.evolved.iter().flat_map(Evolved::actions).collect();
     actions.extend(effects.actions);
@@ -276,18 +274,16 @@ fn all(target: &Target, merge: &Merge) -> Result<Vec<(usize, Expr)>> {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 async fn plan(
     target: &Target,
     source: &Source,
-    source_name: &str,
     on: Expr,
     reached: &[Expr],
     join: JoinType,
     clauses: &[Ready],
     shape: Shape,
 ) -> Result<LogicalPlan> {
-    let source_ref = TableReference::bare(source_name);
+    let source_ref = TableReference::bare(source.name.as_str());
     let target_ref = TableReference::bare(target.name.as_str());
     let scan = provider_as_source(Arc::clone(&source.table));
     let left = LogicalPlanBuilder::scan(source_ref.clone(), scan, None)?;
@@ -381,10 +377,8 @@ async fn defaults(target: &Target) -> Result<HashMap<usize, Expr>> {
     let mut found = HashMap::new();
     for (name, sql) in &layout.defaults {
         let index = layout.schema.index_of(name)?;
-        let text = Text::new(format!("the default of {name:?}"), sql);
-        let bound = target.binder.stored(&text, &target.name).await?;
-        let kind = lenient_type(layout.schema.field(index).data_type());
-        found.insert(index, cast(bound.expr, kind));
+        let value = default(&target.binder, layout, &target.name, name, sql).await?;
+        found.insert(index, value);
     }
     Ok(found)
 }

@@ -10,19 +10,18 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
-use deltalake::delta_datafusion::planner::DeltaPlanner;
 use deltalake::kernel::Action;
 use deltalake::protocol::DeltaOperation;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
-use super::change::PartitionFilter;
+use super::change::{PartitionFilter, no_partition};
 use super::commit::transaction::{Finished, Prepared};
 use super::dml::column_index;
 use super::files::{DataFile, FileSpec};
 use super::finish::commit;
 use super::rows::{Sinks, Work, run};
-use super::target::{Target, file_spec};
+use super::target::{Target, aside, file_spec};
 use super::values;
 use super::vectors::Rows;
 use super::z_order;
@@ -78,7 +77,7 @@ pub async fn compact(target: Target, prepared: Prepared, how: Compaction) -> Res
     let removed: Vec<&TableFile> = bins
         .iter()
         .flatten()
-        .filter_map(|n| target.files.get(usize::try_from(*n).ok()?))
+        .filter_map(|n| target.file(*n))
         .collect();
     let added: Vec<DataFile> = written.into_iter().flatten().collect();
     let partitions: std::collections::HashSet<_> =
@@ -173,7 +172,7 @@ fn bins(
         // Neighbours, so that rows stay in their order.
         let (mut bytes, mut bin) = (0, Bin::new());
         for number in numbers {
-            let Some(file) = file(target, number) else {
+            let Some(file) = target.file(number) else {
                 continue;
             };
             let is_full = file.size > size && file.vector.is_none();
@@ -189,13 +188,9 @@ fn bins(
         }
         all.push(bin);
     }
-    let has_vector = |n: &u32| file(target, *n).is_some_and(|f| f.vector.is_some());
+    let has_vector = |n: &u32| target.file(*n).is_some_and(|f| f.vector.is_some());
     all.retain(|bin| bin.len() > 1 || is_whole || bin.iter().any(has_vector));
     Ok((all, considered))
-}
-
-fn file(target: &Target, number: u32) -> Option<&TableFile> {
-    target.files.get(usize::try_from(number).ok()?)
 }
 
 /// Writes the live rows of files to one file, or more where they are too many for one.
@@ -241,21 +236,14 @@ async fn rewrite(
     let plan = plan.project(columns())?.build()?;
     // One stream, so that rows stay in their order.
     let config = target.state().config().clone().with_target_partitions(1);
-    let state = SessionStateBuilder::new_from_existing(target.state().clone())
+    let state = SessionStateBuilder::new_from_existing(aside(target.state()))
         .with_config(config)
-        .with_query_planner(DeltaPlanner::new())
         .build();
     let plan = state.create_physical_plan(&plan).await?;
     let sinks = Arc::new(Sinks::new(1, spec, None)?);
     let work = Work::Copied(Arc::new(AtomicU64::new(0)));
     run(plan, state.task_ctx(), work, &sinks).await?;
-    match Arc::try_unwrap(sinks) {
-        Ok(sinks) => Ok(sinks.finish().await?.0),
-        Err(_) => Err(NativeError::new(
-            ErrorKind::Internal,
-            "files are still written to",
-        )),
-    }
+    Ok(sinks.finish().await?.0)
 }
 
 /// Whether the partition of a file passes all filters.
@@ -269,19 +257,9 @@ fn passes(target: &Target, file: &TableFile, filters: &[PartitionFilter]) -> Res
         .collect();
     for (column, operator, given) in filters {
         let Some(place) = places.get(column.as_str()) else {
-            let mut known: Vec<_> = places.keys().copied().collect();
+            let mut known = layout.partition_names();
             known.sort_unstable();
-            return Err(NativeError::new(
-                ErrorKind::Configuration,
-                format!(
-                    "partition_filters names {column:?}, and the table is partitioned by: {}",
-                    if known.is_empty() {
-                        "nothing".to_owned()
-                    } else {
-                        known.join(", ")
-                    }
-                ),
-            ));
+            return Err(no_partition(column, &known));
         };
         let own = &file.partition[*place];
         let values = given

@@ -226,12 +226,17 @@ impl Sinks {
     }
 
     /// The files written: of rows, and of the feed.
-    pub async fn finish(self) -> Result<(Vec<DataFile>, Vec<DataFile>)> {
+    ///
+    /// # Errors
+    /// `internal` where a task still writes to them: what it writes would be in no file.
+    pub async fn finish(self: Arc<Self>) -> Result<(Vec<DataFile>, Vec<DataFile>)> {
+        let own = Arc::try_unwrap(self)
+            .map_err(|_| NativeError::new(ErrorKind::Internal, "files are still written to"))?;
         let (mut rows, mut feed) = (Vec::new(), Vec::new());
-        for sink in self.rows {
+        for sink in own.rows {
             rows.extend(sink.into_inner().finish().await?);
         }
-        for sink in self.feed.into_iter().flatten() {
+        for sink in own.feed.into_iter().flatten() {
             feed.extend(sink.into_inner().finish().await?);
         }
         Ok((rows, feed))

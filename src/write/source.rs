@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::catalog::{Session, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::session_state::SessionState;
@@ -14,17 +13,17 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::functions_aggregate::expr_fn::{max, min};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, TableType, in_list, lit,
+    BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, in_list, lit,
 };
+use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 
-use super::target::Target;
+use super::target::{Target, aside};
 use crate::error::{ErrorKind, NativeError, Result};
-use crate::sources::arrow::memory_table;
+use crate::sources::arrow::{StreamTable, memory_table, under};
 
 /// Bytes of rows that are held.
 const HELD: usize = 64 * 1024 * 1024;
@@ -34,6 +33,8 @@ const LISTED: usize = 64;
 
 /// The source of a merge.
 pub struct Source {
+    /// Its name in SQL.
+    pub name: String,
     pub table: Arc<dyn TableProvider>,
     /// Rows, where all are held.
     pub held: Option<u64>,
@@ -42,7 +43,7 @@ pub struct Source {
 
 impl Source {
     /// Reads a plan as far as its rows may be held.
-    pub async fn open(plan: &LogicalPlan, target: &Target) -> Result<Self> {
+    pub async fn open(name: &str, plan: &LogicalPlan, target: &Target) -> Result<Self> {
         let physical = target.plan_aside(plan).await?;
         let schema: SchemaRef = Arc::new(Schema::new(plan.schema().as_arrow().fields().clone()));
         let mut rows = execute_stream(physical, target.state().task_ctx())?;
@@ -53,20 +54,16 @@ impl Source {
             let batch = batch?;
             bytes += batch.get_array_memory_size();
             count += u64::try_from(batch.num_rows()).unwrap_or_default();
-            held.push(RecordBatch::try_new(
-                Arc::clone(&schema),
-                batch.columns().to_vec(),
-            )?);
+            held.push(batch);
             if bytes > HELD {
-                let table = Arc::new(Rest {
-                    stream: Arc::new(Once {
-                        schema,
-                        rows: Mutex::new(Some((held, rows))),
-                        counted: Arc::clone(&counted),
-                    }),
+                let stream = Arc::new(Once {
+                    schema,
+                    rows: Mutex::new(Some((held, rows))),
+                    counted: Arc::clone(&counted),
                 });
                 return Ok(Self {
-                    table,
+                    name: name.to_owned(),
+                    table: Arc::new(StreamTable::of(stream)),
                     held: None,
                     counted,
                 });
@@ -74,6 +71,7 @@ impl Source {
         }
         let parts = target.state().config().target_partitions();
         Ok(Self {
+            name: name.to_owned(),
             table: Arc::new(memory_table(schema, held, parts)?),
             held: Some(count),
             counted,
@@ -88,12 +86,7 @@ impl Source {
 
 /// What rows of the target can match at all, by the values of a held source: for each column of it that
 /// equals something of the source, the values or the range of these.
-pub async fn reach(
-    source: &Source,
-    source_name: &str,
-    on: &Expr,
-    target: &Target,
-) -> Result<Vec<Expr>> {
+pub async fn reach(source: &Source, on: &Expr, target: &Target) -> Result<Vec<Expr>> {
     if source.held.is_none() {
         return Ok(Vec::new());
     }
@@ -110,9 +103,8 @@ pub async fn reach(
         for (column, value) in [(left, right), (right, left)] {
             if let Expr::Column(own) = column.as_ref()
                 && own.relation == Some(TableReference::bare(target.name.as_str()))
-                && is_of(value, source_name)
-                && let Some(limit) =
-                    limit(source, source_name, column, value, target.state()).await?
+                && is_of(value, &source.name)
+                && let Some(limit) = limit(source, column, value, target.state()).await?
             {
                 found.push(limit);
             }
@@ -134,14 +126,13 @@ fn is_of(expr: &Expr, relation: &str) -> bool {
 
 async fn limit(
     source: &Source,
-    name: &str,
     column: &Expr,
     value: &Expr,
     state: &SessionState,
 ) -> Result<Option<Expr>> {
     let scan = || {
         let table = provider_as_source(Arc::clone(&source.table));
-        LogicalPlanBuilder::scan(TableReference::bare(name), table, None)
+        LogicalPlanBuilder::scan(TableReference::bare(source.name.as_str()), table, None)
     };
     let some = value.clone().is_not_null();
     let values = scan()?
@@ -185,12 +176,7 @@ fn floats(values: &[ScalarValue]) -> bool {
 }
 
 async fn batches(plan: &LogicalPlan, state: &SessionState) -> Result<Vec<RecordBatch>> {
-    use datafusion::execution::session_state::SessionStateBuilder;
-    use deltalake::delta_datafusion::planner::DeltaPlanner;
-    let aside = SessionStateBuilder::new_from_existing(state.clone())
-        .with_query_planner(DeltaPlanner::new())
-        .build();
-    let physical = aside.create_physical_plan(plan).await?;
+    let physical = aside(state).create_physical_plan(plan).await?;
     Ok(datafusion::physical_plan::collect(physical, state.task_ctx()).await?)
 }
 
@@ -217,11 +203,6 @@ async fn first_row(plan: &LogicalPlan, state: &SessionState) -> Result<Vec<Scala
 }
 
 /// Rows that were read and those that follow, for one scan.
-#[derive(Debug)]
-struct Rest {
-    stream: Arc<Once>,
-}
-
 struct Once {
     schema: SchemaRef,
     rows: Mutex<Option<(Vec<RecordBatch>, SendableRecordBatchStream)>>,
@@ -231,34 +212,6 @@ struct Once {
 impl fmt::Debug for Once {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Once")
-    }
-}
-
-#[async_trait]
-impl TableProvider for Rest {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.stream.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Temporary
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _: &[Expr],
-        limit: Option<usize>,
-    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(StreamingTableExec::try_new(
-            self.schema(),
-            vec![Arc::clone(&self.stream) as Arc<dyn PartitionStream>],
-            projection,
-            [],
-            false,
-            limit,
-        )?))
     }
 }
 
@@ -273,14 +226,8 @@ impl PartitionStream for Once {
         let rows: SendableRecordBatchStream = match self.rows.lock().take() {
             Some((held, rest)) => {
                 let named = Arc::clone(&schema);
-                let rest = rest.map(move |batch| {
-                    let batch = batch?;
-                    Ok(RecordBatch::try_new(
-                        Arc::clone(&named),
-                        batch.columns().to_vec(),
-                    )?)
-                });
                 let all = stream::iter(held.into_iter().map(Ok)).chain(rest);
+                let all = all.map(move |batch| Ok(under(batch?, &named)?));
                 let all = all.inspect(move |batch: &datafusion::common::Result<RecordBatch>| {
                     if let Ok(batch) = batch {
                         *counted.lock() += u64::try_from(batch.num_rows()).unwrap_or_default();

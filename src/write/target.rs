@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::arrow::datatypes::Schema;
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::ViewTable;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake::delta_datafusion::planner::DeltaPlanner;
 use deltalake::kernel::EagerSnapshot;
@@ -19,7 +19,8 @@ use deltalake::logstore::LogStore;
 use deltalake::parquet::file::properties::WriterProperties;
 use url::Url;
 
-use super::expressions::{Binder, Text, with_columns};
+use super::assign::lenient_type;
+use super::expressions::{Binder, Text, bare, with_columns};
 use super::files::FileSpec;
 use super::layout::Layout;
 use super::rows::{Checks, Condition, Sinks};
@@ -27,7 +28,7 @@ use super::schema::{self, Evolved};
 use super::statistics::Indexed;
 use crate::delta::log;
 use crate::error::{ErrorKind, NativeError, Result};
-use crate::scan::files::{self, Files};
+use crate::scan::files::{self, Files, TableFile};
 use crate::scan::positions::{Chosen, Place, PositionTable};
 use crate::write::commit::transaction::Prepared;
 
@@ -78,10 +79,7 @@ impl Target {
         name: &str,
         added: Option<&Schema>,
     ) -> Result<Self> {
-        let url = prepared.store.root_url();
-        let snapshot = prepared.snapshot().ok_or_else(|| {
-            NativeError::new(ErrorKind::Source, format!("there is no table at {url}"))
-        })?;
+        let snapshot = prepared.existing_snapshot()?;
         let layout = Layout::of(&snapshot)?;
         let evolved = match added {
             Some(data) => schema::merged(&snapshot, &layout.schema, data)?,
@@ -177,6 +175,16 @@ impl Target {
         }
     }
 
+    /// A file by its number.
+    pub fn file(&self, number: u32) -> Option<&TableFile> {
+        self.files.get(usize::try_from(number).ok()?)
+    }
+
+    /// Milliseconds since the change began.
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Where new rows go.
     pub fn sinks(&self, with_feed: bool) -> Result<Arc<Sinks>> {
         let rows = self.file_spec(false);
@@ -232,11 +240,15 @@ impl Target {
 
     /// A plan whose account is not that of the change.
     pub async fn plan_aside(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-        let aside = SessionStateBuilder::new_from_existing(self.state().clone())
-            .with_query_planner(DeltaPlanner::new())
-            .build();
-        Ok(aside.create_physical_plan(plan).await?)
+        Ok(aside(self.state()).create_physical_plan(plan).await?)
     }
+}
+
+/// The session without the planner that keeps the account of the change.
+pub fn aside(state: &SessionState) -> SessionState {
+    SessionStateBuilder::new_from_existing(state.clone())
+        .with_query_planner(DeltaPlanner::new())
+        .build()
 }
 
 /// The session with functions that plans call and that it does not have.
@@ -306,11 +318,6 @@ pub async fn conditions(
     relation: &str,
     generated: &[&str],
 ) -> Result<Vec<(Condition, Expr)>> {
-    let bare = |expr| {
-        with_columns(expr, |column| {
-            datafusion::common::Column::from_name(column.name.clone())
-        })
-    };
     let mut found = Vec::new();
     for (name, sql) in &layout.constraints {
         let text = Text::new(format!("the constraint {name:?}"), sql);
@@ -325,7 +332,7 @@ pub async fn conditions(
             continue;
         };
         let value = generation(binder, layout, relation, name, sql).await?;
-        let own = Expr::Column(datafusion::common::Column::from_name(*name));
+        let own = Expr::Column(Column::from_name(*name));
         let same = Expr::BinaryExpr(datafusion::logical_expr::BinaryExpr::new(
             Box::new(own),
             datafusion::logical_expr::Operator::IsNotDistinctFrom,
@@ -338,7 +345,7 @@ pub async fn conditions(
 }
 
 /// What a generated column is, over qualified columns of the relation.
-pub async fn generation(
+async fn generation(
     binder: &Binder,
     layout: &Layout,
     relation: &str,
@@ -346,11 +353,63 @@ pub async fn generation(
     sql: &str,
 ) -> Result<Expr> {
     let text = Text::new(format!("the generation expression of {name:?}"), sql);
-    let bound = binder.stored(&text, relation).await?;
-    let field = layout.schema.field_with_name(name)?;
-    // The table's own definition: what it gives is made the column's type.
-    Ok(datafusion::logical_expr::cast(
-        bound.expr,
-        super::assign::lenient_type(field.data_type()),
-    ))
+    of_column(binder, layout, relation, name, &text).await
+}
+
+/// What a column is in rows that do not say.
+pub async fn default(
+    binder: &Binder,
+    layout: &Layout,
+    relation: &str,
+    name: &str,
+    sql: &str,
+) -> Result<Expr> {
+    let text = Text::new(format!("the default of {name:?}"), sql);
+    of_column(binder, layout, relation, name, &text).await
+}
+
+/// The table's own definition of a column: what it gives is made the column's type.
+async fn of_column(
+    binder: &Binder,
+    layout: &Layout,
+    relation: &str,
+    name: &str,
+    text: &Text,
+) -> Result<Expr> {
+    let bound = binder.stored(text, relation).await?;
+    let kind = lenient_type(layout.schema.field_with_name(name)?.data_type());
+    Ok(cast(bound.expr, kind))
+}
+
+/// Computes the generated columns that are not given from the other columns of the same row, which the plan
+/// has by the names that `named` makes of the table's.
+pub async fn computed(
+    binder: &Binder,
+    layout: &Layout,
+    relation: &str,
+    builder: LogicalPlanBuilder,
+    named: fn(&str) -> String,
+    is_given: impl Fn(&str) -> bool,
+) -> Result<LogicalPlanBuilder> {
+    let missing: HashMap<String, (&String, &String)> = layout
+        .generated
+        .iter()
+        .filter(|(name, _)| !is_given(name))
+        .map(|(name, sql)| (named(name), (name, sql)))
+        .collect();
+    if missing.is_empty() {
+        return Ok(builder);
+    }
+    let mut columns = Vec::new();
+    for field in builder.schema().fields() {
+        columns.push(match missing.get(field.name()) {
+            None => Expr::Column(Column::from_name(field.name())),
+            Some((name, sql)) => {
+                let value = generation(binder, layout, relation, name, sql).await?;
+                let value = with_columns(value, |c| Column::from_name(named(&c.name)))?;
+                value.alias(field.name())
+            }
+        });
+    }
+    Ok(builder.project(columns)?)
 }

@@ -59,6 +59,15 @@ pub struct Prepared {
 
 impl Prepared {
     /// The snapshot that the operation builds on.
+    /// # Errors
+    /// `source` where there is no table.
+    pub fn existing_snapshot(&self) -> Result<EagerSnapshot> {
+        self.snapshot().ok_or_else(|| {
+            let url = self.store.root_url();
+            NativeError::new(ErrorKind::Source, format!("there is no table at {url}"))
+        })
+    }
+
     pub fn snapshot(&self) -> Option<EagerSnapshot> {
         let found = self.existing.as_ref()?;
         Some(EagerSnapshot::clone(&found.snapshot))
