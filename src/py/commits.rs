@@ -9,7 +9,6 @@ use datafusion::arrow::ffi_stream::ArrowArrayStreamReader;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use deltalake::parquet::file::properties::WriterProperties;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::Value;
@@ -17,7 +16,7 @@ use serde_json::Value;
 use super::arrow::NativeBatch;
 use super::config::seconds;
 use super::operators::operators;
-use super::options::{PyWriterProperties, url, write_spec, writer_properties};
+use super::options::{PyWriterProperties, parquet_options, url, write_spec};
 use super::query::NativeQuery;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::Measured;
@@ -25,6 +24,7 @@ use crate::sources::arrow::StreamTable;
 use crate::write::change::{Assignments, Change, Clause, ClauseKind, Merge, PartitionFilter};
 use crate::write::commit::gate::Hook;
 use crate::write::commit::transaction::{CommitSpec, Done};
+use crate::write::encode::ParquetOptions;
 use crate::write::target::ChangeOptions;
 
 /// What is common to everything that commits; `fusiondelta.writes` fills it.
@@ -186,7 +186,7 @@ struct PyDropConstraint {
 pub fn change(
     spec: &Bound<'_, PyAny>,
     source: Option<LogicalPlan>,
-) -> PyResult<(Change, WriterProperties)> {
+) -> PyResult<(Change, Arc<ParquetOptions>)> {
     let kind: String = spec.getattr("kind")?.extract()?;
     let writer: Option<PyWriterProperties> = spec.getattr("writer_properties")?.extract()?;
     let change = match kind.as_str() {
@@ -278,7 +278,10 @@ pub fn change(
         }
         other => return Err(unknown("change", other).into()),
     };
-    Ok((change, writer_properties(writer.unwrap_or_default())?))
+    Ok((
+        change,
+        Arc::new(parquet_options(writer.unwrap_or_default())?),
+    ))
 }
 
 fn unknown(what: &str, name: &str) -> NativeError {

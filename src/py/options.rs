@@ -1,6 +1,6 @@
 //! Mirrors of what sources and writes are told, and what the engine makes of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow_pyarrow::FromPyArrow;
@@ -18,6 +18,7 @@ use super::config::choice;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::sources::files::{FileKind, FileOptions};
 use crate::store::native_url;
+use crate::write::encode::ParquetOptions;
 use crate::write::insert::{Mode, WriteSpec};
 
 /// Options of a file source; `fusiondelta.sources` fills it.
@@ -171,7 +172,7 @@ pub fn file_options(py: Python<'_>, options: PyFileOptions) -> PyResult<FileOpti
     })
 }
 
-pub fn writer_properties(properties: PyWriterProperties) -> Result<WriterProperties> {
+pub fn parquet_options(properties: PyWriterProperties) -> Result<ParquetOptions> {
     let PyWriterProperties {
         compression,
         compression_level,
@@ -213,7 +214,9 @@ pub fn writer_properties(properties: PyWriterProperties) -> Result<WriterPropert
     for (column, name) in column_compression {
         builder = builder.set_column_compression(path(&column), codec(&name, None)?);
     }
+    let mut dictionary_given = HashSet::new();
     for (column, enabled) in column_dictionary {
+        dictionary_given.insert(path(&column));
         builder = builder.set_column_dictionary_enabled(path(&column), enabled);
     }
     let encodings = [
@@ -232,7 +235,11 @@ pub fn writer_properties(properties: PyWriterProperties) -> Result<WriterPropert
     for (column, level) in column_statistics {
         builder = builder.set_column_statistics_enabled(path(&column), statistics_of(&level)?);
     }
-    Ok(builder.build())
+    Ok(ParquetOptions {
+        properties: builder.build(),
+        is_dictionary_given: dictionary.is_some(),
+        dictionary_given,
+    })
 }
 
 fn path(column: &str) -> ColumnPath {

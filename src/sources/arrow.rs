@@ -120,7 +120,9 @@ impl PartitionStream for Once {
         &self.schema
     }
 
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        // A frame may come as one batch of all its rows: what is computed of it would be as large again.
+        let step = context.session_config().batch_size().max(1);
         let taken = self.reader.lock().take();
         let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), AHEAD);
         let sender = builder.tx();
@@ -139,9 +141,15 @@ impl PartitionStream for Once {
                 .into());
             };
             for batch in reader {
-                let batch = batch.and_then(|b| under(b, &schema)).map_err(Into::into);
-                if sender.blocking_send(batch).is_err() {
-                    break;
+                let batch = match batch.and_then(|b| under(b, &schema)) {
+                    Ok(batch) => batch,
+                    Err(error) => return Err(error.into()),
+                };
+                for start in (0..batch.num_rows()).step_by(step) {
+                    let part = batch.slice(start, step.min(batch.num_rows() - start));
+                    if sender.blocking_send(Ok(part)).is_err() {
+                        return Ok(());
+                    }
                 }
             }
             Ok(())

@@ -12,13 +12,13 @@ use datafusion::logical_expr::LogicalPlan;
 use deltalake::kernel::transaction::PROTOCOL;
 use deltalake::operations::optimize::OptimizeType;
 use deltalake::operations::vacuum::VacuumMode;
-use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::{DeltaTable, FilterLiteral, FilterValue, filter_literal};
 use serde_json::{Value, json};
 
 use super::commit::transaction::{Finished, Prepared};
 use super::constraints;
 use super::dml;
+use super::encode::ParquetOptions;
 use super::expressions::TARGET;
 use super::insert::{self, Mode, WriteSpec};
 use super::merge;
@@ -143,7 +143,7 @@ pub async fn make(
     change: Change,
     prepared: Prepared,
     state: SessionState,
-    writer: WriterProperties,
+    writer: Arc<ParquetOptions>,
     options: ChangeOptions,
 ) -> Result<Finished> {
     match change {
@@ -249,7 +249,7 @@ async fn compact_often(
     how: Compaction,
     interval: Duration,
     state: SessionState,
-    writer: WriterProperties,
+    writer: Arc<ParquetOptions>,
 ) -> Result<Finished> {
     let snapshot = prepared.existing_snapshot()?;
     let filters = literals(&how.filters, snapshot.metadata().partition_columns())?;
@@ -264,7 +264,7 @@ async fn compact_often(
         .with_type(kind)
         .with_filters(&filters)
         .with_session_state(Arc::new(state))
-        .with_writer_properties(writer)
+        .with_writer_properties(writer.properties.clone())
         .with_commit_properties(prepared.properties)
         .with_min_commit_interval(interval);
     if let Some(size) = how.target_size.and_then(NonZeroU64::new) {

@@ -12,15 +12,14 @@ use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{FieldRef, Fields, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, SortField};
 use deltalake::kernel::{Action, Add, AddCDCFile};
-use deltalake::parquet::arrow::AsyncArrowWriter;
 use deltalake::parquet::basic::Compression;
-use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use uuid::Uuid;
 
+use super::encode::{ParquetFile, ParquetOptions, rows_bytes};
 use super::layout::Layout;
 use super::relabel::relabel;
 use super::statistics::{self, Indexed, Seen};
@@ -30,15 +29,19 @@ use crate::error::{ErrorKind, NativeError, Result};
 /// Bytes of a file that are sent as one request, and at a time where a file is larger.
 const PART: usize = 8 * 1024 * 1024;
 
-/// Most rows that are written at a time.
+/// Most parts of a file that are on their way at once.
+const PARTS: usize = 4;
+
+/// Most rows that are written at a time, and bytes of these.
 const STEP: usize = 8192;
+const STEP_BYTES: u64 = 1024 * 1024;
 
 /// How the files of a change are written.
 pub struct FileSpec {
     pub layout: Arc<Layout>,
     /// Its root is the table.
     pub store: Arc<dyn ObjectStore>,
-    pub properties: WriterProperties,
+    pub parquet: Arc<ParquetOptions>,
     /// Bytes of a file, about.
     pub target_size: u64,
     pub indexed: Indexed,
@@ -73,7 +76,11 @@ impl FileSpec {
     }
 
     fn suffix(&self) -> &'static str {
-        match self.properties.compression(&ColumnPath::new(vec![])) {
+        match self
+            .parquet
+            .properties
+            .compression(&ColumnPath::new(vec![]))
+        {
             Compression::SNAPPY => ".snappy",
             Compression::GZIP(_) => ".gz",
             Compression::LZO => ".lzo",
@@ -122,7 +129,7 @@ impl DataFile {
 type Key = Vec<Option<String>>;
 
 struct Open {
-    writer: AsyncArrowWriter<BufWriter>,
+    file: ParquetFile,
     path: String,
     seen: Seen,
     used: u64,
@@ -132,7 +139,6 @@ struct Open {
 pub struct FileSink {
     spec: Arc<FileSpec>,
     schema: SchemaRef,
-    properties: WriterProperties,
     partition_converter: Option<RowConverter>,
     open: HashMap<Key, Open>,
     clock: u64,
@@ -152,13 +158,8 @@ impl FileSink {
             )?),
         };
         let schema = spec.schema();
-        let mut properties = spec.properties.clone().into_builder();
-        for leaf in statistics::float_leaves(&schema) {
-            properties = properties.set_column_statistics_enabled(leaf, EnabledStatistics::None);
-        }
         Ok(Self {
             schema,
-            properties: properties.build(),
             partition_converter,
             open: HashMap::new(),
             clock: 0,
@@ -167,8 +168,9 @@ impl FileSink {
         })
     }
 
-    /// Writes rows that have the table's columns in its order, and those of a feed the change type last.
-    pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Writes rows that have the table's columns in its order, and those of a feed the change type last;
+    /// `width` columns of a file are encoded at once.
+    pub async fn write(&mut self, batch: &RecordBatch, width: usize) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -177,17 +179,19 @@ impl FileSink {
             let step = self.step(&part);
             for start in (0..part.num_rows()).step_by(step) {
                 let rows = step.min(part.num_rows() - start);
-                self.write_part(&key, &part.slice(start, rows)).await?;
+                let part = part.slice(start, rows);
+                self.write_part(&key, &part, width).await?;
             }
         }
         Ok(())
     }
 
-    /// Rows that are written before the size of a file is looked at: about an eighth of it.
+    /// Rows that are written before the size of a file is looked at: an eighth of it at most.
     fn step(&self, rows: &RecordBatch) -> usize {
-        let bytes = rows.get_array_memory_size() / rows.num_rows().max(1);
-        let target = usize::try_from(self.spec.target_size).unwrap_or(usize::MAX);
-        (target / 8 / bytes.max(1)).clamp(64, STEP)
+        let bytes = rows_bytes(rows) / rows.num_rows().max(1);
+        let most = STEP_BYTES.min(self.spec.target_size / 8);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        (most / bytes.max(1)).clamp(64, STEP)
     }
 
     /// The rows by partition.
@@ -255,7 +259,7 @@ impl FileSink {
         Ok(key)
     }
 
-    async fn write_part(&mut self, key: &Key, part: &RecordBatch) -> Result<()> {
+    async fn write_part(&mut self, key: &Key, part: &RecordBatch, width: usize) -> Result<()> {
         self.clock += 1;
         if !self.open.contains_key(key) {
             if self.open.len() >= self.spec.most_open.max(1) {
@@ -273,9 +277,8 @@ impl FileSink {
         };
         open.used = self.clock;
         open.seen.add(&stored);
-        open.writer.write(&stored).await.map_err(parquet)?;
-        let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
-        if u64::try_from(bytes).unwrap_or(u64::MAX) >= self.spec.target_size {
+        open.file.write(stored, width).await?;
+        if u64::try_from(open.file.size()).unwrap_or(u64::MAX) >= self.spec.target_size {
             self.finish_one(key.clone()).await?;
         }
         Ok(())
@@ -326,15 +329,11 @@ impl FileSink {
         let location = Path::parse(&path).map_err(|e| {
             NativeError::new(ErrorKind::Internal, format!("the name of a data file: {e}"))
         })?;
-        let upload = BufWriter::with_capacity(Arc::clone(&spec.store), location, PART);
-        let writer = AsyncArrowWriter::try_new(
-            upload,
-            Arc::clone(&self.schema),
-            Some(self.properties.clone()),
-        )
-        .map_err(parquet)?;
+        let upload = BufWriter::with_capacity(Arc::clone(&spec.store), location, PART)
+            .with_max_concurrency(PARTS);
+        let (schema, options) = (Arc::clone(&self.schema), Arc::clone(&spec.parquet));
         Ok(Open {
-            writer,
+            file: ParquetFile::new(schema, options, upload),
             path,
             seen: Seen::default(),
             used: self.clock,
@@ -342,10 +341,10 @@ impl FileSink {
     }
 
     async fn finish_one(&mut self, key: Key) -> Result<()> {
-        let Some(mut open) = self.open.remove(&key) else {
+        let Some(open) = self.open.remove(&key) else {
             return Ok(());
         };
-        let metadata = open.writer.finish().await.map_err(parquet)?;
+        let (metadata, size) = open.file.finish().await?;
         let layout = &self.spec.layout;
         let logical: Vec<_> = layout
             .stored()
@@ -367,7 +366,7 @@ impl FileSink {
         self.done.push(DataFile {
             path: open.path,
             partition_values: names.zip(key).collect(),
-            size: i64::try_from(open.writer.bytes_written()).unwrap_or(i64::MAX),
+            size: i64::try_from(size).unwrap_or(i64::MAX),
             stats,
             is_feed: self.spec.is_feed,
         });
@@ -382,8 +381,4 @@ impl FileSink {
         }
         Ok(self.done)
     }
-}
-
-fn parquet(error: deltalake::parquet::errors::ParquetError) -> NativeError {
-    NativeError::from(datafusion::common::DataFusionError::from(error))
 }

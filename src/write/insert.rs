@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use deltalake::kernel::Action;
 use deltalake::operations::write::SchemaMode;
-use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -18,6 +17,7 @@ use url::Url;
 use super::assign::{assigned, lenient, lenient_type};
 use super::commit::transaction::{Finished, Prepared};
 use super::dml::reads_more;
+use super::encode::ParquetOptions;
 use super::expressions::{Binder, Text, bare};
 use super::files::DataFile;
 use super::finish::{Effects, commit, read_rows};
@@ -61,7 +61,7 @@ pub async fn write(
     prepared: Prepared,
     input: LogicalPlan,
     state: SessionState,
-    writer: WriterProperties,
+    writer: Arc<ParquetOptions>,
     options: ChangeOptions,
 ) -> Result<Finished> {
     match (&prepared.existing, spec.mode) {
@@ -149,7 +149,10 @@ pub async fn write(
         layout: Arc::clone(&layout),
         checks,
         found: Arc::clone(&found),
-        state: binder.state().clone(),
+        state: match input {
+            LogicalPlan::TableScan(_) => in_order(binder.state()),
+            _ => binder.state().clone(),
+        },
     };
     let files = writing.write(&rows, &sinks).await?;
     let mut effects = match (&prepared.existing, spec.mode, replacing) {
@@ -211,7 +214,7 @@ pub async fn write(
 fn open_target(
     prepared: &Prepared,
     binder: &Binder,
-    writer: &WriterProperties,
+    writer: &Arc<ParquetOptions>,
     options: ChangeOptions,
 ) -> Result<Target> {
     Target::open(
@@ -222,6 +225,19 @@ fn open_target(
         super::expressions::TARGET,
         None,
     )
+}
+
+/// The session for rows that are written as they come: dealt out to several files, those of a sorted source
+/// would be between each other, and statistics would tell none of the files apart.
+fn in_order(state: &SessionState) -> SessionState {
+    let mut config = state.config().clone();
+    config
+        .options_mut()
+        .optimizer
+        .enable_round_robin_repartition = false;
+    SessionStateBuilder::new_from_existing(state.clone())
+        .with_config(config)
+        .build()
 }
 
 /// The table's columns once the rows are written, its properties, and what changes of its metadata.

@@ -5,6 +5,7 @@ pub mod change;
 pub mod commit;
 mod constraints;
 mod dml;
+pub mod encode;
 pub mod expressions;
 mod files;
 mod finish;

@@ -209,18 +209,6 @@ impl Sinks {
         })
     }
 
-    async fn write(&self, stream: usize, rows: &RecordBatch) -> Result<()> {
-        let sink = &self.rows[stream % self.rows.len()];
-        sink.lock().await.write(rows).await
-    }
-
-    async fn write_feed(&self, stream: usize, rows: &RecordBatch) -> Result<()> {
-        match &self.feed {
-            Some(feed) => feed[stream % feed.len()].lock().await.write(rows).await,
-            None => Ok(()),
-        }
-    }
-
     pub fn has_feed(&self) -> bool {
         self.feed.is_some()
     }
@@ -240,6 +228,30 @@ impl Sinks {
             feed.extend(sink.into_inner().finish().await?);
         }
         Ok((rows, feed))
+    }
+}
+
+/// Where one stream of rows goes.
+#[derive(Clone, Copy)]
+struct Sink<'a> {
+    sinks: &'a Sinks,
+    stream: usize,
+    /// Columns that are encoded at once.
+    width: usize,
+}
+
+impl Sink<'_> {
+    async fn write(self, rows: &RecordBatch) -> Result<()> {
+        let sink = &self.sinks.rows[self.stream % self.sinks.rows.len()];
+        sink.lock().await.write(rows, self.width).await
+    }
+
+    async fn write_feed(self, rows: &RecordBatch) -> Result<()> {
+        let Some(feed) = &self.sinks.feed else {
+            return Ok(());
+        };
+        let sink = &feed[self.stream % feed.len()];
+        sink.lock().await.write(rows, self.width).await
     }
 }
 
@@ -266,13 +278,19 @@ pub async fn run(
     let work = Arc::new(work);
     let failed = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
-    for (i, stream) in execute_stream_partitioned(plan, context)?
-        .into_iter()
-        .enumerate()
-    {
+    let processors = context.session_config().target_partitions();
+    let streams = execute_stream_partitioned(plan, context)?;
+    let width = processors / streams.len().max(1);
+
+    for (i, stream) in streams.into_iter().enumerate() {
         let (work, sinks, failed) = (Arc::clone(&work), Arc::clone(sinks), Arc::clone(&failed));
         tasks.spawn(async move {
-            let ended = one(stream, i, &work, &sinks, &failed).await;
+            let to = Sink {
+                sinks: &sinks,
+                stream: i,
+                width,
+            };
+            let ended = one(stream, to, &work, &failed).await;
             if ended.is_err() {
                 failed.store(true, Ordering::Relaxed);
             }
@@ -294,9 +312,8 @@ pub async fn run(
 
 async fn one(
     mut stream: SendableRecordBatchStream,
-    number: usize,
+    to: Sink<'_>,
     work: &Work,
-    sinks: &Sinks,
     failed: &AtomicBool,
 ) -> Result<()> {
     while let Some(batch) = stream.next().await {
@@ -309,27 +326,27 @@ async fn one(
         }
         match work {
             Work::Changed(shape, found, checks) => {
-                let parts = changed(&batch, *shape, found, sinks.has_feed())?;
+                let parts = changed(&batch, *shape, found, to.sinks.has_feed())?;
                 if let Some(rows) = parts.rows {
                     checks.check(&rows)?;
-                    sinks.write(number, &rows).await?;
+                    to.write(&rows).await?;
                 }
                 if let Some(rows) = parts.feed {
-                    sinks.write_feed(number, &rows).await?;
+                    to.write_feed(&rows).await?;
                 }
             }
             Work::New(checks, found) => {
                 checks.check(&batch)?;
                 count(&found.inserted, batch.num_rows());
-                sinks.write(number, &batch).await?;
-                if sinks.has_feed() {
+                to.write(&batch).await?;
+                if to.sinks.has_feed() {
                     let rows = with_change(&batch, "insert")?;
-                    sinks.write_feed(number, &rows).await?;
+                    to.write_feed(&rows).await?;
                 }
             }
             Work::Copied(copied) => {
                 count(copied, batch.num_rows());
-                sinks.write(number, &batch).await?;
+                to.write(&batch).await?;
             }
         }
     }

@@ -16,10 +16,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use deltalake::delta_datafusion::planner::DeltaPlanner;
 use deltalake::kernel::EagerSnapshot;
 use deltalake::logstore::LogStore;
-use deltalake::parquet::file::properties::WriterProperties;
 use url::Url;
 
 use super::assign::lenient_type;
+use super::encode::ParquetOptions;
 use super::expressions::{Binder, Text, bare, with_columns};
 use super::files::FileSpec;
 use super::layout::Layout;
@@ -60,7 +60,7 @@ pub struct Target {
     /// Name of the table in the change's SQL.
     pub name: String,
     pub options: ChangeOptions,
-    pub writer: WriterProperties,
+    pub writer: Arc<ParquetOptions>,
     pub started: Instant,
     /// What becomes of its metadata, where columns are added.
     pub evolved: Option<Evolved>,
@@ -74,7 +74,7 @@ impl Target {
     pub fn open(
         prepared: &Prepared,
         state: SessionState,
-        writer: WriterProperties,
+        writer: Arc<ParquetOptions>,
         options: ChangeOptions,
         name: &str,
         added: Option<&Schema>,
@@ -287,7 +287,7 @@ pub fn file_spec(
     layout: &Arc<Layout>,
     place: &Place,
     properties: &HashMap<String, String>,
-    writer: &WriterProperties,
+    writer: &Arc<ParquetOptions>,
     target_size: Option<u64>,
     state: &SessionState,
     is_feed: bool,
@@ -303,7 +303,7 @@ pub fn file_spec(
     Arc::new(FileSpec {
         layout: Arc::clone(layout),
         store: Arc::clone(&place.store),
-        properties: writer.clone(),
+        parquet: Arc::clone(writer),
         target_size: target_size.or(own).unwrap_or(TARGET_SIZE),
         indexed: Indexed::of(properties),
         most_open,
