@@ -145,6 +145,7 @@ struct PyMerge {
 struct PyOptimize {
     z_order: Vec<String>,
     partition_filters: Vec<PartitionFilter>,
+    predicate: Option<String>,
     target_file_size: Option<u64>,
     min_commit_interval: Option<f64>,
     max_concurrent_tasks: Option<usize>,
@@ -226,6 +227,7 @@ pub fn change(
             let PyOptimize {
                 z_order,
                 partition_filters,
+                predicate,
                 target_file_size,
                 min_commit_interval,
                 max_concurrent_tasks,
@@ -233,6 +235,7 @@ pub fn change(
             Change::Optimize {
                 z_order,
                 filters: partition_filters,
+                predicate,
                 target_file_size,
                 min_commit_interval: min_commit_interval.map(seconds),
                 max_concurrent_tasks,

@@ -539,7 +539,7 @@ pub fn lenient(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn lenient_field(field: &Field) -> FieldRef {
+pub fn lenient_field(field: &Field) -> FieldRef {
     let kind = lenient_type(field.data_type());
     let made = Field::new(field.name(), kind, true).with_metadata(field.metadata().clone());
     Arc::new(made)

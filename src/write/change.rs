@@ -2,17 +2,15 @@
 //! builders.
 
 use std::collections::HashMap;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use deltalake::DeltaTable;
 use deltalake::kernel::transaction::PROTOCOL;
-use deltalake::operations::optimize::OptimizeType;
 use deltalake::operations::vacuum::VacuumMode;
-use deltalake::{DeltaTable, FilterLiteral, FilterValue, filter_literal};
 use serde_json::{Value, json};
 
 use super::commit::transaction::{Finished, Prepared};
@@ -77,6 +75,7 @@ pub enum Change {
         /// Columns of a Z-order; none compacts.
         z_order: Vec<String>,
         filters: Vec<PartitionFilter>,
+        predicate: Option<String>,
         target_file_size: Option<u64>,
         min_commit_interval: Option<Duration>,
         max_concurrent_tasks: Option<usize>,
@@ -179,23 +178,21 @@ pub async fn make(
         Change::Optimize {
             z_order,
             filters,
+            predicate,
             target_file_size,
             min_commit_interval,
             max_concurrent_tasks,
         } => {
             let how = Compaction {
                 filters,
+                predicate,
                 target_size: target_file_size,
                 z_order,
                 tasks: max_concurrent_tasks,
+                interval: min_commit_interval,
             };
-            match min_commit_interval {
-                None => {
-                    let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
-                    optimize::compact(target, prepared, how).await
-                }
-                Some(interval) => compact_often(prepared, how, interval, state, writer).await,
-            }
+            let target = Target::open(&prepared, state, writer, options, TARGET, None)?;
+            optimize::compact(target, prepared, how).await
         }
         Change::Vacuum {
             retention,
@@ -241,41 +238,6 @@ fn unmeasured(table: DeltaTable) -> Finished {
         table,
         metrics: Value::Null,
     }
-}
-
-/// Compacts by delta-rs' builder, which can commit while it goes on.
-async fn compact_often(
-    prepared: Prepared,
-    how: Compaction,
-    interval: Duration,
-    state: SessionState,
-    writer: Arc<ParquetOptions>,
-) -> Result<Finished> {
-    let snapshot = prepared.existing_snapshot()?;
-    let filters = literals(&how.filters, snapshot.metadata().partition_columns())?;
-    let kind = if how.z_order.is_empty() {
-        OptimizeType::Compact
-    } else {
-        OptimizeType::ZOrder(how.z_order)
-    };
-    let mut builder = prepared
-        .table
-        .optimize()
-        .with_type(kind)
-        .with_filters(&filters)
-        .with_session_state(Arc::new(state))
-        .with_writer_properties(writer.properties.clone())
-        .with_commit_properties(prepared.properties)
-        .with_min_commit_interval(interval);
-    if let Some(size) = how.target_size.and_then(NonZeroU64::new) {
-        builder = builder.with_target_size(size);
-    }
-    if let Some(tasks) = how.tasks {
-        builder = builder.with_max_concurrent_tasks(tasks);
-    }
-    let (table, metrics) = builder.await?;
-    let metrics = json(metrics);
-    Ok(Finished { table, metrics })
 }
 
 async fn vacuum(
@@ -342,35 +304,4 @@ async fn restore(
 
 fn json(metrics: impl serde::Serialize) -> Value {
     serde_json::to_value(metrics).unwrap_or(Value::Null)
-}
-
-/// Filters as the crate takes them, which chooses files by statistics where a column is no partition's.
-fn literals<'a>(
-    filters: &'a [PartitionFilter],
-    known: &[String],
-) -> Result<Vec<FilterLiteral<'a>>> {
-    let mut out = Vec::with_capacity(filters.len());
-    for (column, operator, values) in filters {
-        if !known.contains(column) {
-            return Err(no_partition(column, known));
-        }
-        let value = match values.as_slice() {
-            [one] if !operator.ends_with("in") => FilterValue::Scalar(one),
-            several => FilterValue::Set(several.iter().map(String::as_str).collect()),
-        };
-        out.push(filter_literal(column, operator, value)?);
-    }
-    Ok(out)
-}
-
-/// The error for a partition filter on a column that is no partition column.
-pub fn no_partition(column: &str, known: &[String]) -> NativeError {
-    let known = match known {
-        [] => "nothing".to_owned(),
-        some => some.join(", "),
-    };
-    NativeError::new(
-        ErrorKind::Configuration,
-        format!("partition_filters names {column:?}, and the table is partitioned by: {known}"),
-    )
 }

@@ -87,7 +87,7 @@ fn hardly_repeats(columns: &[ArrayRef], limit: usize) -> Result<bool> {
     let bytes: usize = match kind {
         DataType::Utf8 | DataType::Binary => columns
             .iter()
-            .map(|column| slice_bytes(column))
+            .map(slice_bytes)
             .sum::<usize>()
             .checked_div(rows)
             .unwrap_or_default(),

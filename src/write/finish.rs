@@ -8,8 +8,10 @@ use chrono::Utc;
 use datafusion::common::Column;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
-use deltalake::kernel::transaction::{CommitBuilder, TableReference};
-use deltalake::kernel::{Action, Add};
+use deltalake::DeltaTable;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake::kernel::{Action, Add, EagerSnapshot};
+use deltalake::logstore::LogStoreRef;
 use deltalake::protocol::DeltaOperation;
 use deltalake::table::state::DeltaTableState;
 use serde_json::Value;
@@ -190,31 +192,66 @@ fn as_texts(metrics: &Value) -> Value {
 /// read; the crate is shown none of the SQL.
 pub async fn commit(
     prepared: Prepared,
-    mut actions: Vec<Action>,
+    actions: Vec<Action>,
     operation: &DeltaOperation,
     as_seen: DeltaOperation,
     metrics: Value,
 ) -> Result<Finished> {
-    let snapshot = prepared.snapshot();
-    let shown = snapshot.as_ref().map(Writable::new);
-    let mut info = operation.get_commit_info();
-    info.timestamp = Some(Utc::now().timestamp_millis());
-    info.read_version = snapshot.as_ref().map(|snapshot| snapshot.version());
-    info.info
-        .insert("operationMetrics".to_owned(), as_texts(&metrics));
-    // In-commit timestamps need it to be the first.
-    actions.insert(0, Action::CommitInfo(info));
     prepared.progress.measure(metrics.clone());
-    let mut table = prepared.table;
-    let committed = CommitBuilder::from(prepared.properties)
-        .with_actions(actions)
-        .build(
-            shown.as_ref().map(|shown| shown as &dyn TableReference),
-            prepared.store,
-            as_seen,
-        )
+    let made = Base::of(&prepared)
+        .commit(actions, operation, as_seen, &metrics)
         .await?;
-    let state: DeltaTableState = committed.snapshot();
-    table.state = Some(state);
-    Ok(Finished { table, metrics })
+    Ok(made.finished(prepared.table, metrics))
+}
+
+/// What a commit is made on.
+pub struct Base {
+    snapshot: Option<EagerSnapshot>,
+    store: LogStoreRef,
+    properties: CommitProperties,
+}
+
+impl Base {
+    pub fn of(prepared: &Prepared) -> Self {
+        Self {
+            snapshot: prepared.snapshot(),
+            store: Arc::clone(&prepared.store),
+            properties: prepared.properties.clone(),
+        }
+    }
+
+    /// Commits actions as `commit` does; what the next commit of the same operation is made on.
+    pub async fn commit(
+        self,
+        mut actions: Vec<Action>,
+        operation: &DeltaOperation,
+        as_seen: DeltaOperation,
+        metrics: &Value,
+    ) -> Result<Self> {
+        let shown = self.snapshot.as_ref().map(Writable::new);
+        let mut info = operation.get_commit_info();
+        info.timestamp = Some(Utc::now().timestamp_millis());
+        info.read_version = self.snapshot.as_ref().map(|snapshot| snapshot.version());
+        info.info
+            .insert("operationMetrics".to_owned(), as_texts(metrics));
+        // In-commit timestamps need it to be the first.
+        actions.insert(0, Action::CommitInfo(info));
+        let committed = CommitBuilder::from(self.properties.clone())
+            .with_actions(actions)
+            .build(
+                shown.as_ref().map(|shown| shown as &dyn TableReference),
+                Arc::clone(&self.store),
+                as_seen,
+            )
+            .await?;
+        Ok(Self {
+            snapshot: Some(committed.snapshot().snapshot().clone()),
+            ..self
+        })
+    }
+
+    pub fn finished(self, mut table: DeltaTable, metrics: Value) -> Finished {
+        table.state = self.snapshot.map(DeltaTableState::new);
+        Finished { table, metrics }
+    }
 }

@@ -2,24 +2,30 @@
 //! of its rows come into a Z-order.
 
 use std::cmp::Ordering as Order;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
-use datafusion::common::{Column, ScalarValue};
+use datafusion::arrow::array::{AsArray, RecordBatch, RecordBatchOptions, new_empty_array};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use deltalake::kernel::Action;
 use deltalake::protocol::DeltaOperation;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use serde_json::json;
+use futures::{FutureExt, StreamExt, stream};
+use serde_json::{Value, json};
 
-use super::change::{PartitionFilter, no_partition};
+use super::assign::lenient_field;
+use super::change::PartitionFilter;
 use super::commit::transaction::{Finished, Prepared};
-use super::dml::column_index;
+use super::dml::{column_index, reads_more};
+use super::expressions::{Text, bare, physical};
 use super::files::{DataFile, FileSpec};
-use super::finish::commit;
+use super::finish::Base;
 use super::rows::{Sinks, Work, run};
 use super::target::{Target, aside, file_spec};
 use super::values;
@@ -32,10 +38,14 @@ use crate::scan::positions::{self, Chosen, Deleted, PositionTable};
 /// What is compacted, and how.
 pub struct Compaction {
     pub filters: Vec<PartitionFilter>,
+    /// SQL over the partition columns: files of partitions that it is true of.
+    pub predicate: Option<String>,
     pub target_size: Option<u64>,
     /// Columns of a Z-order; none compacts.
     pub z_order: Vec<String>,
     pub tasks: Option<usize>,
+    /// What is done is committed so often; all at once where it is not said.
+    pub interval: Option<Duration>,
 }
 
 /// Column with a row's place on the curve of a Z-order.
@@ -64,7 +74,15 @@ pub async fn compact(target: Target, prepared: Prepared, how: Compaction) -> Res
         true => spec(&target, Some(u64::MAX)),
         false => asked,
     };
-    let (bins, considered) = bins(&target, &how.filters, size, !how.z_order.is_empty())?;
+    let chosen = match &how.predicate {
+        Some(sql) => Some(chosen(&target, sql).await?),
+        None => None,
+    };
+    let passes = |number: u32, file: &TableFile| {
+        let is_chosen = chosen.as_ref().is_none_or(|all| all.contains(&number));
+        Ok(is_chosen && passes(&target, file, &how.filters)?)
+    };
+    let (bins, considered) = bins(&target, passes, size, !how.z_order.is_empty())?;
     let tasks = how
         .tasks
         .unwrap_or_else(|| target.state().config().target_partitions())
@@ -73,60 +91,175 @@ pub async fn compact(target: Target, prepared: Prepared, how: Compaction) -> Res
     for bin in &bins {
         rewrites.push(rewrite(&target, bin, &spec, &how.z_order).boxed());
     }
-    let written: Vec<Vec<DataFile>> = stream::iter(rewrites).buffered(tasks).try_collect().await?;
-    let removed: Vec<&TableFile> = bins
-        .iter()
-        .flatten()
-        .filter_map(|n| target.file(*n))
-        .collect();
-    let added: Vec<DataFile> = written.into_iter().flatten().collect();
-    let partitions: std::collections::HashSet<_> =
-        removed.iter().map(|file| file.partition.clone()).collect();
-    let sizes = |all: Vec<u64>| {
-        let total: u64 = all.iter().sum();
-        #[allow(clippy::cast_precision_loss)] // an average for people
-        let average = if all.is_empty() {
-            0.0
-        } else {
-            total as f64 / all.len() as f64
-        };
-        json!({
-            "avg": average,
-            "max": all.iter().max().copied().unwrap_or_default(),
-            "min": all.iter().min().copied().unwrap_or_default(),
-            "total_files": all.len(),
-            "total_size": total,
-        })
-    };
-    let metrics = json!({
-        "num_files_added": added.len(),
-        "num_files_removed": removed.len(),
-        "num_deletion_vectors_removed": removed.iter().filter(|f| f.vector.is_some()).count(),
-        "files_added": sizes(added.iter().map(|f| f.size.unsigned_abs()).collect()),
-        "files_removed": sizes(removed.iter().map(|f| f.size).collect()),
-        "partitions_optimized": partitions.len(),
-        "num_batches": bins.len(),
-        "total_considered_files": considered,
-        "total_files_skipped": considered.saturating_sub(removed.len()),
-        "preserve_insertion_order": how.z_order.is_empty(),
-    });
-    let mut actions: Vec<Action> = removed
-        .iter()
-        .map(|file| Action::Remove(file.view.remove_action(false)))
-        .collect();
-    actions.extend(added.into_iter().map(|file| file.action(false)));
-    let operation = || DeltaOperation::Optimize {
-        predicate: (!how.filters.is_empty()).then(|| filters_text(&how.filters)),
+    let of = |predicate: Option<String>| DeltaOperation::Optimize {
+        predicate,
         target_size: i64::try_from(size).unwrap_or(i64::MAX),
     };
-    commit(prepared, actions, &operation(), operation(), metrics).await
+    let operation = of(how.text());
+    let mut all = Done::default();
+    let mut part = Done::default();
+    let mut on = Base::of(&prepared);
+    let mut last = Instant::now();
+    let mut rewrites = stream::iter(rewrites)
+        .buffered(tasks)
+        .zip(stream::iter(&bins));
+    while let Some((written, bin)) = rewrites.next().await {
+        part.add(bin, written?);
+        // The last of them with the final commit.
+        if let Some(interval) = how.interval
+            && all.bins + part.bins < bins.len()
+            && last.elapsed() >= interval
+        {
+            let metrics = part.metrics(&target, how.z_order.is_empty(), considered);
+            let actions = part.actions(&target);
+            on = on.commit(actions, &operation, of(None), &metrics).await?;
+            all.append(std::mem::take(&mut part));
+            last = Instant::now();
+        }
+    }
+    let metrics = part.metrics(&target, how.z_order.is_empty(), considered);
+    let actions = part.actions(&target);
+    all.append(part);
+    let total = all.metrics(&target, how.z_order.is_empty(), considered);
+    prepared.progress.measure(total.clone());
+    let on = on.commit(actions, &operation, of(None), &metrics).await?;
+    Ok(on.finished(prepared.table, total))
 }
 
-fn filters_text(filters: &[PartitionFilter]) -> String {
-    let texts = filters
-        .iter()
-        .map(|(column, operator, values)| format!("{column} {operator} {values:?}"));
-    texts.collect::<Vec<_>>().join(" AND ")
+/// Files that were put into others.
+#[derive(Default)]
+struct Done {
+    bins: usize,
+    removed: Vec<u32>,
+    added: Vec<DataFile>,
+}
+
+impl Done {
+    fn add(&mut self, bin: &Bin, written: Vec<DataFile>) {
+        self.bins += 1;
+        self.removed.extend(bin);
+        self.added.extend(written);
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.bins += other.bins;
+        self.removed.append(&mut other.removed);
+        self.added.append(&mut other.added);
+    }
+
+    fn files<'a>(&self, target: &'a Target) -> Vec<&'a TableFile> {
+        self.removed
+            .iter()
+            .filter_map(|n| target.file(*n))
+            .collect()
+    }
+
+    fn actions(&self, target: &Target) -> Vec<Action> {
+        let removed = self.files(target).into_iter();
+        let removed = removed.map(|file| Action::Remove(file.view.remove_action(false)));
+        let added = self.added.iter().cloned().map(|file| file.action(false));
+        removed.chain(added).collect()
+    }
+
+    fn metrics(&self, target: &Target, is_in_order: bool, considered: usize) -> Value {
+        let (added, removed) = (&self.added, self.files(target));
+        let partitions: HashSet<_> = removed.iter().map(|file| file.partition.clone()).collect();
+        let sizes = |all: Vec<u64>| {
+            let total: u64 = all.iter().sum();
+            #[allow(clippy::cast_precision_loss)] // an average for people
+            let average = if all.is_empty() {
+                0.0
+            } else {
+                total as f64 / all.len() as f64
+            };
+            json!({
+                "avg": average,
+                "max": all.iter().max().copied().unwrap_or_default(),
+                "min": all.iter().min().copied().unwrap_or_default(),
+                "total_files": all.len(),
+                "total_size": total,
+            })
+        };
+        json!({
+            "num_files_added": added.len(),
+            "num_files_removed": removed.len(),
+            "num_deletion_vectors_removed": removed.iter().filter(|f| f.vector.is_some()).count(),
+            "files_added": sizes(added.iter().map(|f| f.size.unsigned_abs()).collect()),
+            "files_removed": sizes(removed.iter().map(|f| f.size).collect()),
+            "partitions_optimized": partitions.len(),
+            "num_batches": self.bins,
+            "total_considered_files": considered,
+            "total_files_skipped": considered.saturating_sub(removed.len()),
+            "preserve_insertion_order": is_in_order,
+        })
+    }
+}
+
+impl Compaction {
+    /// Where, as the log says it.
+    fn text(&self) -> Option<String> {
+        let filters = self.filters.iter();
+        let texts: Vec<_> = filters
+            .map(|(column, operator, values)| format!("{column} {operator} {values:?}"))
+            .chain(self.predicate.clone())
+            .collect();
+        (!texts.is_empty()).then(|| texts.join(" AND "))
+    }
+}
+
+/// Files of the partitions that a condition over partition columns is true of.
+async fn chosen(target: &Target, sql: &str) -> Result<HashSet<u32>> {
+    let text = Text::new("predicate", sql);
+    let condition = target.binder.condition(&text, &[&target.name]).await?;
+    let layout = &target.layout;
+    let names = layout.partition_names();
+    let columns = condition.column_refs();
+    let other = columns.iter().find(|column| !names.contains(&column.name));
+    if let Some(column) = other {
+        return Err(NativeError::new(
+            ErrorKind::Sql,
+            format!(
+                "optimize chooses whole partitions, and predicate ({sql}) names {:?}, which is no \
+                 partition column (there are: {})",
+                column.name,
+                names.join(", ")
+            ),
+        ));
+    }
+    if reads_more(&condition) {
+        return Err(NativeError::new(
+            ErrorKind::Sql,
+            format!("predicate ({sql}) is decided by partition values and takes no subquery"),
+        ));
+    }
+    let fields = layout.partitions.iter();
+    let fields = fields.map(|i| lenient_field(layout.schema.field(*i)));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let mut arrays = Vec::with_capacity(names.len());
+    for (place, field) in schema.fields().iter().enumerate() {
+        let values = target
+            .files
+            .iter()
+            .map(|file| file.partition[place].clone());
+        arrays.push(match target.files.is_empty() {
+            true => new_empty_array(field.data_type()),
+            false => cast(&ScalarValue::iter_to_array(values)?, field.data_type())?,
+        });
+    }
+    let count = RecordBatchOptions::new().with_row_count(Some(target.files.len()));
+    let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), arrays, &count)?;
+    let expr = physical(
+        target.state(),
+        bare(condition)?,
+        &DFSchema::try_from(schema)?,
+    )?;
+    let found = expr.evaluate(&rows)?.into_array(rows.num_rows())?;
+    let found = found.as_boolean_opt().into_iter().flatten();
+    let numbered = (0_u32..).zip(found);
+    Ok(numbered
+        .filter(|(_, is)| *is == Some(true))
+        .map(|(n, _)| n)
+        .collect())
 }
 
 fn spec(target: &Target, size: Option<u64>) -> Arc<FileSpec> {
@@ -145,14 +278,14 @@ fn spec(target: &Target, size: Option<u64>) -> Arc<FileSpec> {
 /// at.
 fn bins(
     target: &Target,
-    filters: &[PartitionFilter],
+    passes: impl Fn(u32, &TableFile) -> Result<bool>,
     size: u64,
     is_whole: bool,
 ) -> Result<(Vec<Bin>, usize)> {
     let mut partitions: BTreeMap<Vec<String>, Vec<u32>> = BTreeMap::new();
     let mut considered = 0;
     for (number, file) in (0_u32..).zip(target.files.iter()) {
-        if !passes(target, file, filters)? {
+        if !passes(number, file)? {
             continue;
         }
         considered += 1;
@@ -300,4 +433,16 @@ fn passes(target: &Target, file: &TableFile, filters: &[PartitionFilter]) -> Res
         }
     }
     Ok(true)
+}
+
+/// The error for a partition filter on a column that is no partition column.
+fn no_partition(column: &str, known: &[String]) -> NativeError {
+    let known = match known {
+        [] => "nothing".to_owned(),
+        some => some.join(", "),
+    };
+    NativeError::new(
+        ErrorKind::Configuration,
+        format!("partition_filters names {column:?}, and the table is partitioned by: {known}"),
+    )
 }

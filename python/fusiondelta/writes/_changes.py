@@ -88,6 +88,7 @@ class OptimizeSpec:
 
     z_order: list[str]
     partition_filters: list[tuple[str, str, list[str]]]
+    predicate: str | None
     target_file_size: int | None
     min_commit_interval: float | None
     max_concurrent_tasks: int | None

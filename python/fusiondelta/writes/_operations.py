@@ -325,6 +325,8 @@ class TableOperations:
         *,
         z_order: Sequence[str] = (),
         partition_filters: Sequence[tuple[str, str, Any]] = (),
+        predicate: str | None = None,
+        param_values: Parameters | None = None,
         target_file_size: int | str | None = None,
         min_commit_interval: Duration | None = None,
         max_concurrent_tasks: int | None = None,
@@ -341,6 +343,8 @@ class TableOperations:
             z_order: Columns whose values lie close together afterwards; none only compacts.
             partition_filters: Which partitions, as ``(column, operator, value)`` with the operators
                 ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in`` and ``not in``.
+            predicate: Which partitions, as SQL over the partition columns.
+            param_values: As of `TableOperations`.
             target_file_size: Bytes of a file, about; the table's property or 100 MB where None.
             min_commit_interval: Commit what is done so often; what is committed stays should it be
                 interrupted, and the next run goes on from there. One commit where None.
@@ -358,12 +362,15 @@ class TableOperations:
         spec = OptimizeSpec(
             z_order=list(z_order),
             partition_filters=[_filter(one) for one in partition_filters],
+            predicate=predicate,
             target_file_size=_bytes("target_file_size", target_file_size),
             min_commit_interval=interval,
             max_concurrent_tasks=max_concurrent_tasks,
             writer_properties=writer_properties,
         )
-        return self._committer.commit(uri, spec, _options(None, retry, timeout, metadata, progress))
+        options = _options(None, retry, timeout, metadata, progress)
+        texts = self._texts([predicate], param_values, None, None)
+        return self._committer.commit(uri, spec, options, texts=texts)
 
     def restore(
         self,

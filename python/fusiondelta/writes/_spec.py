@@ -42,7 +42,8 @@ class WriterProperties:
         max_row_group_rows: Most rows of a row group; where None, 262,144 or as many as make 8 MiB
             encoded.
         data_page_bytes: Bytes of a data page, about.
-        dictionary: Whether dictionary encoding is tried; the writer's default (yes) where None.
+        dictionary: Whether dictionary encoding is tried; where None, for columns whose
+            values repeat in the first rows of a file.
         statistics: ``none``, ``chunk`` or ``page``; the writer's default (page) where None.
         bloom_filter_columns: Columns that get a Bloom filter, by dotted path.
         column_compression: Codecs of single columns, by dotted path.

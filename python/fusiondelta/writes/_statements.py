@@ -55,9 +55,10 @@ class TableStatements(TableOperations):
         ``INSERT INTO t [(columns)] VALUES … | SELECT …``, ``INSERT OVERWRITE t …``, ``UPDATE t
         SET … [WHERE …]``, ``DELETE FROM t [WHERE …]``, ``MERGE INTO t USING s ON … WHEN …``,
         ``CREATE TABLE [IF NOT EXISTS] t (columns) | AS SELECT …`` with ``PARTITIONED BY (…)`` and
-        ``TBLPROPERTIES (…)``, ``OPTIMIZE t [ZORDER BY (…)]``, ``VACUUM t [RETAIN n HOURS] [DRY
-        RUN]``. Each is the operation of its method, with the same options, errors and guarantees;
-        columns of an INSERT are matched by position, as in SQL.
+        ``TBLPROPERTIES (…)``, ``OPTIMIZE t [WHERE …] [ZORDER BY (…)]``,
+        ``VACUUM t [RETAIN n HOURS] [DRY RUN]``. Each is the operation of its method, with
+        the same options, errors and guarantees; columns of an INSERT are matched by position, as
+        in SQL.
 
         Args:
             sql: One statement.
@@ -89,12 +90,13 @@ class TableStatements(TableOperations):
             "progress": progress,
         }
         if statement.kind == "optimize":
-            if statement.predicate is not None:
-                raise SqlError(
-                    "OPTIMIZE … WHERE is not supported; engine.optimize takes partition_filters"
-                )
             return self.optimize(
-                uri, z_order=statement.z_order, writer_properties=writer_properties, **common
+                uri,
+                z_order=statement.z_order,
+                predicate=statement.predicate,
+                param_values=param_values,
+                writer_properties=writer_properties,
+                **common,
             )
         if statement.kind == "vacuum":
             hours = statement.retain_hours
