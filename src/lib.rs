@@ -52,7 +52,7 @@ mod _native {
     #[pymodule_export]
     use crate::py::statements::{NativeStatement, change_statement};
     #[pymodule_export]
-    use crate::py::tables::{NativeDelta, NativeFiles, NativeTable};
+    use crate::py::tables::{NativeDelta, NativeFiles, NativeTable, end_reading};
 
     /// Versions this extension was built with, by component.
     #[pyfunction]

@@ -6,6 +6,7 @@ _Operator: TypeAlias = tuple[
 ]
 
 def versions() -> list[tuple[str, str]]: ...
+def end_reading() -> None: ...
 def error_kinds() -> list[str]: ...
 def function_names() -> dict[str, list[str]]: ...
 def statement_kinds(sql: str, dialect: str) -> list[str]: ...
@@ -147,6 +148,7 @@ class NativeQuery:
     def on_end(self, call: Callable[[], None]) -> None: ...
     def metrics(self) -> NativeBatch: ...
     def settings(self) -> list[tuple[str, str | None]]: ...
+    def logical_proto(self) -> bytes: ...
     def physical_proto(self) -> bytes: ...
 
 @final
@@ -182,6 +184,20 @@ class NativeEngine:
         session: object,
         codec: NativeCodec,
         plan: bytes,
+        settings: dict[str, str],
+        io: NativeIo,
+        ids: tuple[str, str],
+        *,
+        capture: bool = True,
+        digest: bool = False,
+        memory_limit: int | None = None,
+        timeout: float | None = None,
+    ) -> NativeQuery: ...
+    def plan_sql(
+        self,
+        sql: str,
+        tables: list[tuple[str, Any]],
+        parameters: list[tuple[str, Any]],
         settings: dict[str, str],
         io: NativeIo,
         ids: tuple[str, str],

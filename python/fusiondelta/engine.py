@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 import datetime as dt
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +38,14 @@ if TYPE_CHECKING:
 
 #: Sessions that this thread or task has been lent, the innermost last.
 _LENT: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("lent", default=())
+
+
+@functools.cache
+def _at_exit() -> None:
+    """Have the end of the process wait for what is being read from Python."""
+    from fusiondelta._native import end_reading
+
+    atexit.register(end_reading)
 
 
 class FusionDeltaEngine(TableStatements, TableUpkeep):
@@ -85,6 +95,7 @@ class FusionDeltaEngine(TableStatements, TableUpkeep):
         self._settings = profile.settings()
         config = profile.native()
         self._native = NativeEngine(config, native_storage(profiles))
+        _at_exit()
         self._telemetry = telemetry
         self._artifacts = None if artifacts is None else Artifacts(artifacts)
         self._books = Books(self._native, telemetry, self._artifacts)

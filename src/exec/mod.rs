@@ -2,6 +2,7 @@
 //! seam, physical planning and the stream.
 
 pub mod caches;
+pub mod chains;
 pub mod codec;
 pub mod course;
 pub mod digest;
@@ -12,4 +13,5 @@ pub mod one_input;
 pub mod proto;
 pub mod query;
 pub mod replay;
+pub mod sql;
 pub mod stream;

@@ -13,10 +13,13 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use datafusion_proto::bytes::logical_plan_from_bytes_with_extension_codec;
+use datafusion_proto::bytes::{
+    logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
+};
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use parking_lot::Mutex;
 
+use super::codec::HandleCodec;
 use super::course::{Course, Phase};
 use super::digest::Digest;
 use super::engine::Engine;
@@ -112,7 +115,7 @@ struct Shown {
 }
 
 /// The steps of planning as they come.
-struct Phases {
+pub(super) struct Phases {
     found: Vec<Phase>,
     since: Instant,
 }
@@ -127,7 +130,7 @@ impl Default for Phases {
 }
 
 impl Phases {
-    fn ended(&mut self, name: &'static str) {
+    pub(super) fn ended(&mut self, name: &'static str) {
         let took = nanos(self.since.elapsed());
         self.found.push((name, now().saturating_sub(took), took));
         self.since = Instant::now();
@@ -283,13 +286,20 @@ impl Query {
         }
     }
 
+    /// The logical plan as protobuf; its tables as numbers.
+    pub fn logical_proto(&self) -> Result<Vec<u8>> {
+        let codec = HandleCodec::default();
+        let bytes = logical_plan_to_bytes_with_extension_codec(&self.optimized, &codec)?;
+        Ok(bytes.to_vec())
+    }
+
     /// Decodes a plan that came through `codec` and plans it natively.
     pub async fn from_bytes(
         engine: Arc<Engine>,
         bytes: Vec<u8>,
         codec: Arc<dyn LogicalExtensionCodec>,
         context: QueryContext,
-        (run_id, query_id): (String, String),
+        ids: (String, String),
     ) -> Result<Self> {
         let (env, pool) = engine.query_env(&context.account, context.memory_limit)?;
         let state = engine.session(&context.settings, env)?;
@@ -302,6 +312,28 @@ impl Query {
         phases.ended("decode");
         let optimized = state.optimize(&logical)?;
         phases.ended("optimize");
+        Self::planned(
+            engine,
+            context,
+            ids,
+            state,
+            pool,
+            (logical, optimized),
+            phases,
+        )
+        .await
+    }
+
+    /// Plans what is optimized.
+    pub(super) async fn planned(
+        engine: Arc<Engine>,
+        context: QueryContext,
+        (run_id, query_id): (String, String),
+        state: SessionState,
+        pool: Arc<QueryPool>,
+        (logical, optimized): (LogicalPlan, LogicalPlan),
+        mut phases: Phases,
+    ) -> Result<Self> {
         let state = match names::are_ambiguous(&optimized)? {
             true => without_dynamic_join_filters(state),
             false => state,

@@ -87,14 +87,20 @@ pub struct PyChangeOptions<'py> {
     deletion_vectors: Option<bool>,
 }
 
+/// Values of parameters.
+pub fn parameters(given: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<Vec<(String, ScalarValue)>> {
+    let mut parameters = Vec::with_capacity(given.len());
+    for (name, value) in given {
+        let array = make_array(ArrayData::from_pyarrow_bound(&value)?);
+        let value = ScalarValue::try_from_array(&array, 0).map_err(NativeError::from)?;
+        parameters.push((name, value));
+    }
+    Ok(parameters)
+}
+
 impl PyChangeOptions<'_> {
     pub fn build(self) -> PyResult<ChangeOptions> {
-        let mut parameters = Vec::with_capacity(self.parameters.len());
-        for (name, value) in self.parameters {
-            let array = make_array(ArrayData::from_pyarrow_bound(&value)?);
-            let value = ScalarValue::try_from_array(&array, 0).map_err(NativeError::from)?;
-            parameters.push((name, value));
-        }
+        let parameters = parameters(self.parameters)?;
         let tables = self.tables.iter();
         Ok(ChangeOptions {
             parameters,

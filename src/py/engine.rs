@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::prelude::SessionContext;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use url::Url;
@@ -18,7 +19,7 @@ use super::objects::NativeObjects;
 use super::options::{PyFileOptions, file_options, url};
 use super::query::{NativeCodec, NativeQuery, NativeRows};
 use super::storage::PyStorage;
-use super::tables::{NativeDelta, NativeFiles, NativeTable};
+use super::tables::{self, NativeDelta, NativeFiles, NativeTable};
 use crate::delta::provider::DeltaProvider;
 use crate::delta::{cache, features, feed, log};
 use crate::error::{ErrorKind, NativeError, Result};
@@ -27,6 +28,7 @@ use crate::exec::codec::HandleCodec;
 use crate::exec::engine::Engine;
 use crate::exec::proto;
 use crate::exec::query::{Query, QueryContext};
+use crate::exec::sql::{Asked, Refusal};
 use crate::exec::stream::{Rows, Slot, Start};
 use crate::metrics::funnel::funnels;
 use crate::metrics::measured;
@@ -218,6 +220,63 @@ impl NativeEngine {
         let planned = runtime::run(py, deadline, blamed(Arc::clone(&io.0), planning));
         codec.codec.clear();
         Ok(NativeQuery::new(planned?))
+    }
+
+    /// Parses and plans a query over tables of ours, under `settings`; `ids` are those of run and query.
+    ///
+    /// # Errors
+    /// `ValueError` with what the planner says of the text.
+    #[pyo3(signature = (sql, tables, parameters, settings, io, ids, *, capture=true, digest=false, memory_limit=None, timeout=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn plan_sql(
+        &self,
+        py: Python<'_>,
+        sql: String,
+        tables: Vec<(String, Bound<'_, PyAny>)>,
+        parameters: Vec<(String, Bound<'_, PyAny>)>,
+        settings: HashMap<String, String>,
+        io: &NativeIo,
+        ids: (String, String),
+        capture: bool,
+        digest: bool,
+        memory_limit: Option<usize>,
+        timeout: Option<f64>,
+    ) -> PyResult<NativeQuery> {
+        self.0.check()?;
+        let mut own = Vec::with_capacity(tables.len());
+        for (name, table) in tables {
+            let provider = tables::own(&table).ok_or_else(|| {
+                let message = format!("the table {name:?} is none of the engine's own");
+                NativeError::new(ErrorKind::Source, message)
+            })?;
+            own.push((name, provider));
+        }
+        let asked = Asked {
+            sql,
+            tables: own,
+            parameters: commits::parameters(parameters)?,
+        };
+        let context = QueryContext {
+            settings,
+            memory_limit,
+            deadline: deadline(timeout),
+            account: Arc::clone(&io.0),
+            capture,
+            digest,
+        };
+        let engine = Arc::clone(&self.0);
+        let deadline = context.deadline;
+        let planning = async move {
+            match Query::from_sql(engine, asked, context, ids).await {
+                Ok(query) => Ok(Ok(query)),
+                Err(Refusal::Planner(text)) => Ok(Err(text)),
+                Err(Refusal::Error(error)) => Err(error),
+            }
+        };
+        match runtime::run(py, deadline, blamed(Arc::clone(&io.0), planning))? {
+            Ok(query) => Ok(NativeQuery::new(query)),
+            Err(text) => Err(PyValueError::new_err(text)),
+        }
     }
 
     /// Rows of a physical plan in protobuf, as `NativeQuery.physical_proto` gives it.

@@ -261,6 +261,12 @@ impl NativeQuery {
         self.query.settings()
     }
 
+    /// The optimized logical plan as protobuf.
+    fn logical_proto<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.query.logical_proto())?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
     /// The physical plan as protobuf.
     fn physical_proto<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let bytes = py.detach(|| self.query.physical_proto())?;

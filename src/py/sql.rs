@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use pyo3::prelude::*;
 
 use crate::error::{ErrorKind, NativeError};
+use crate::exec::chains;
 use crate::write::parse;
 
 /// Kinds a statement is sorted into for the read-only gate.
@@ -198,11 +199,15 @@ type Pin = (String, String, Option<u64>, Option<String>);
 /// decimals.
 ///
 /// A text that needs none of it, or does not parse, is given back as it is.
+///
+/// # Errors
+/// `sql` for chains of operators that are too long, and for a version that is none.
 #[pyfunction]
 pub fn rewritten(sql: &str, dialect: &str) -> PyResult<(String, Vec<Pin>)> {
     let Some(dialect) = dialect_from_str(dialect) else {
         return Ok((sql.to_owned(), Vec::new()));
     };
+    chains::check(sql, dialect.as_ref())?;
     let (sql, pins) = pinned(sql, dialect.as_ref())?;
     if !needs_repair(&sql) {
         return Ok((sql, pins));

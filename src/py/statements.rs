@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 
 use super::words::Words;
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::exec::chains;
 use crate::write::parse;
 
 type Assignments = Vec<(String, String)>;
@@ -66,6 +67,7 @@ pub fn change_statement(sql: &str, dialect: &str) -> Result<NativeStatement> {
             format!("there is no SQL dialect {dialect:?}"),
         )
     })?;
+    chains::check(sql, dialect.as_ref())?;
     let tokens = Tokenizer::new(dialect.as_ref(), sql)
         .tokenize_with_location()
         .map_err(|e| refused(&e.message, e.location))?;

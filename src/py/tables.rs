@@ -18,7 +18,7 @@ use crate::delta::provider::DeltaProvider;
 use crate::error::NativeError;
 use crate::exec::engine::Engine;
 use crate::runtime;
-use crate::sources::arrow::{StreamTable, memory_table};
+use crate::sources::arrow::{StreamTable, exit, memory_table};
 use crate::sources::files::FileTable;
 use crate::store::account::blamed;
 
@@ -86,6 +86,24 @@ impl NativeDelta {
     ) -> PyResult<Bound<'py, PyCapsule>> {
         capsules::provider_capsule(py, Arc::clone(&self.provider) as _, &session)
     }
+}
+
+/// The process ends: streams that Python feeds are read no further.
+#[pyfunction]
+pub fn end_reading(py: Python<'_>) {
+    py.detach(exit::begin);
+}
+
+/// A table of ours as the planner takes it; `None` for any other object.
+pub fn own(table: &Bound<'_, PyAny>) -> Option<Arc<dyn TableProvider>> {
+    if let Ok(table) = table.cast::<NativeDelta>() {
+        return Some(Arc::clone(&table.get().provider) as _);
+    }
+    if let Ok(table) = table.cast::<NativeFiles>() {
+        return Some(Arc::clone(&table.get().0.table) as _);
+    }
+    let table = table.cast::<NativeTable>().ok()?;
+    Some(Arc::clone(&table.get().provider))
 }
 
 /// Files of one format as a table.

@@ -51,6 +51,47 @@ pub fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Arro
 
 type Reader = Box<dyn RecordBatchReader + Send>;
 
+/// Streams that Python feeds, at the end of the process.
+///
+/// A thread that asks for the interpreter once that is being torn down is ended there, in the midst of the
+/// C++ that reads for it, and takes the process with it.
+pub mod exit {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    use crate::error::Result;
+    use crate::runtime;
+
+    static EXITING: AtomicBool = AtomicBool::new(false);
+    static READING: AtomicUsize = AtomicUsize::new(0);
+
+    /// How long the end of the process waits for what is being read.
+    const PATIENCE: Duration = Duration::from_millis(200);
+
+    /// Reads unless the process ends.
+    ///
+    /// # Errors
+    /// `query_cancelled` where it does.
+    pub fn guarded<T>(read: impl FnOnce() -> T) -> Result<T> {
+        READING.fetch_add(1, Ordering::SeqCst);
+        let outcome = match EXITING.load(Ordering::SeqCst) {
+            true => Err(runtime::cancelled()),
+            false => Ok(read()),
+        };
+        READING.fetch_sub(1, Ordering::SeqCst);
+        outcome
+    }
+
+    /// Lets nothing further be read. What waits for its next row goes on waiting.
+    pub fn begin() {
+        EXITING.store(true, Ordering::SeqCst);
+        let until = Instant::now() + PATIENCE;
+        while READING.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// A table whose rows can be read once.
 #[derive(Debug)]
 pub struct StreamTable {
@@ -140,7 +181,8 @@ impl PartitionStream for Once {
                 )
                 .into());
             };
-            for batch in reader {
+            let mut reader = reader;
+            while let Some(batch) = exit::guarded(|| reader.next())? {
                 let batch = match batch.and_then(|b| under(b, &schema)) {
                     Ok(batch) => batch,
                     Err(error) => return Err(error.into()),

@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
 use super::parse::{parse, repaired, select};
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::exec::chains;
 
 /// Name of the changed table in its own predicates, where the caller gives it none.
 pub const TARGET: &str = "target";
@@ -211,6 +212,7 @@ impl Binder {
 
     fn parse(&self, text: &Text) -> Result<SqlExpr> {
         let dialect = self.dialect()?;
+        chains::check(&text.sql, dialect.as_ref())?;
         let limit = self.state.config_options().sql_parser.recursion_limit;
         let (parsed, rest) =
             parse(&text.sql, dialect.as_ref(), limit.get()).map_err(|e| text.parser_error(e))?;

@@ -26,7 +26,9 @@ from tests.integration.feeds import ENDLESS, FLOWING, SOON, busy, eventually, id
 
 pytestmark = pytest.mark.integration
 
-#: Only the context that planned it can answer this: it goes the fallback way.
+#: A table of another library, which a query needs a context for.
+FOREIGN = {"d": pa.dataset.dataset(pa.table({"x": [1]}))}
+#: With such a table only the context that planned it can answer this: it goes the fallback way.
 CATALOG = "SELECT name FROM information_schema.df_settings WHERE name LIKE '%execution.batch_size'"
 
 
@@ -99,12 +101,15 @@ def test_a_waiting_query_runs_when_the_slot_is_free():
 # results inside other work, with one slot
 
 
-@pytest.mark.parametrize("query", ["SELECT 1 AS n", CATALOG])
-def test_an_open_unread_result_does_not_block_planning(one, query):
-    unread = one.query(query)
+@pytest.mark.parametrize(
+    ("query", "sources"), [("SELECT 1 AS n", {}), (CATALOG, FOREIGN)], ids=["native", "fallback"]
+)
+def test_an_open_unread_result_does_not_block_planning(one, query, sources):
+    unread = one.query(query, sources=sources)
+    assert unread.plan.execution == ("fallback" if sources else "native")
     assert one.debug.pool()["in_use"] == 0
     assert one.query("SELECT 2 AS n").to_pylist() == [{"n": 2}]
-    assert one.query(CATALOG).to_table().num_rows == 1
+    assert one.query(CATALOG, sources=FOREIGN).to_table().num_rows == 1
     assert unread.to_table().num_rows == 1
 
 
@@ -118,14 +123,18 @@ def test_an_open_read_result_does_not_block_planning(one):
     assert planned.to_pylist() == [{"n": 2}]
 
 
-@pytest.mark.parametrize("query", ["SELECT 'x' AS name", CATALOG])
-def test_a_result_inside_queries_and_writes_shares_the_slot(one, uri, query):
+@pytest.mark.parametrize(
+    ("query", "sources"),
+    [("SELECT 'x' AS name", {}), (CATALOG, FOREIGN)],
+    ids=["native", "fallback"],
+)
+def test_a_result_inside_queries_and_writes_shares_the_slot(one, uri, query, sources):
     for _ in range(2):
-        inner = one.query(query)
+        inner = one.query(query, sources=sources)
         middle = one.query("SELECT upper(name) AS name FROM r", sources={"r": inner})
         outer = one.query("SELECT m.name || '!' AS name FROM m", sources={"m": middle})
         assert one.write_delta(uri, outer).rows_written == 1
-        assert one.write_delta(uri, one.query(query)).rows_written == 1
+        assert one.write_delta(uri, one.query(query, sources=sources)).rows_written == 1
     read = one.query("SELECT count(*) AS n FROM t", sources={"t": uri})
     assert one.query("SELECT n FROM r", sources={"r": read}).to_pylist() == [{"n": 4}]
     assert idle(one)
@@ -166,7 +175,8 @@ def test_a_table_is_rewritten_from_itself(one, uri):
 def test_a_lent_session_holds_the_only_context(one):
     with one.session() as ctx:
         with pytest.raises(PoolTimeoutError, match="all 1 contexts"):
-            one.query("SELECT 1 AS n")
+            one.query("SELECT x FROM d", sources=FOREIGN)
+        assert one.query("SELECT 1 AS n").to_pylist() == [{"n": 1}], "what needs none goes on"
         assert one.query(ctx.sql("SELECT 2 AS n")).to_pylist() == [{"n": 2}], "its own frames run"
     assert one.query("SELECT 1 AS n").to_pylist() == [{"n": 1}]
 
@@ -176,7 +186,7 @@ def test_a_timeout_shortens_the_wait_for_a_context():
     with FusionDeltaEngine(profile) as engine, engine.session():
         started = time.monotonic()
         with pytest.raises((PoolTimeoutError, QueryTimeoutError)):
-            engine.query("SELECT 1", timeout=0.1)
+            engine.query("SELECT x FROM d", sources=FOREIGN, timeout=0.1)
         assert time.monotonic() - started < SOON
 
 
@@ -252,7 +262,7 @@ def test_cancelling_a_task_that_waits_for_a_context():
 
         async def main():
             with engine.session():
-                asking = asyncio.create_task(engine.aquery("SELECT 1"))
+                asking = asyncio.create_task(engine.aquery("SELECT x FROM d", sources=FOREIGN))
                 while engine.debug.pool()["waiting"] == 0:
                     await asyncio.sleep(0.001)
                 asking.cancel()

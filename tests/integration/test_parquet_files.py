@@ -99,8 +99,8 @@ def test_files_of_any_size(four, tmp_path, count):
     data = rows(count)
     four.write_delta(tmp_path / "t", data)
     assert sum(file.metadata.num_rows for file in files(tmp_path / "t")) == count
-    answer = four.query("SELECT * FROM t", sources={"t": tmp_path / "t"}).to_table()
-    assert answer.cast(data.schema).equals(data)
+    parts = [file.read() for file in files(tmp_path / "t")]
+    assert pa.concat_tables(parts or [data.schema.empty_table()]).equals(data)
 
 
 def test_rows_of_a_frame_keep_their_order(four, tmp_path):

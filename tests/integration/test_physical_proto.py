@@ -104,11 +104,12 @@ def test_the_logical_plan_has_a_protobuf_too(engine: FusionDeltaEngine, table: s
     with engine.query("select 1 + $n as x", param_values={"n": 41}) as result:
         encoded = base64.b64decode(result.plan.logical_proto or "")
         decoded = LogicalPlan.from_bytes(SessionContext(), encoded)
-        assert decoded.display_indent() == result.plan.logical_plan
+        assert decoded.display_indent() == result.plan.optimized_plan
     with engine.query("select k from t", sources={"t": table}) as result:
         plan = result.manifest().to_dict()["plan"]
         assert plan["logical_proto"] == result.plan.logical_proto
         assert b"k" in base64.b64decode(plan["logical_proto"])
-    with engine.query("show datafusion.execution.target_partitions") as result:
+    foreign = {"d": ds.dataset(pa.table({"x": [1]}))}
+    with engine.query("show datafusion.execution.target_partitions", sources=foreign) as result:
         assert result.plan.execution == "fallback"
         assert result.plan.logical_proto is None

@@ -80,11 +80,13 @@ BLOCKED = {
         interrupted(lambda: engine.query("SELECT * FROM t", sources={"t": f"{folder}/t.csv"}))
     """,
     "planning: no free context": """
+        import pyarrow.dataset
+        foreign = {"d": pa.dataset.dataset(pa.table({"x": [1]}))}
         engine = FusionDeltaEngine(pool_size=1)
         with engine.session():
             soon()
             try:
-                engine.query("SELECT 1")
+                engine.query("SELECT x FROM d", sources=foreign)
             except KeyboardInterrupt:
                 print("INTERRUPTED", flush=True)
         assert idle(engine)
@@ -136,7 +138,9 @@ BLOCKED = {
         from datafusion import udtf
         settings = "SELECT name FROM information_schema.df_settings"
         sql = " CROSS JOIN ".join(f"({settings}) t{i}" for i in range(6))
-        result = engine.query(f"SELECT count(*) AS n FROM {sql}")
+        import pyarrow.dataset
+        foreign = {"d": pa.dataset.dataset(pa.table({"x": [1]}))}
+        result = engine.query(f"SELECT count(*) AS n FROM {sql}", sources=foreign)
         assert result.plan.execution == "fallback"
         soon()
         interrupted(result.to_table)

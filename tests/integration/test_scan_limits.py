@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
@@ -87,5 +88,7 @@ def test_in_a_spec_they_are_the_same(engine, table):
 
 
 def test_what_the_context_executes_itself_is_refused(engine):
+    foreign = {"d": pyarrow.dataset.dataset(pa.table({"x": [1]}))}
+    sql = "SELECT * FROM information_schema.routines"
     with pytest.raises(ScanLimitError, match="native plan"):
-        engine.query("SELECT * FROM information_schema.routines", max_scan_bytes="1GiB")
+        engine.query(sql, sources=foreign, max_scan_bytes="1GiB")

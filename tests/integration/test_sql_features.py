@@ -323,11 +323,6 @@ QUERIES: dict[str, list[str]] = {
     ],
 }  # fmt: skip
 
-# Query → why it cannot cross. An entry that runs natively is a failure: remove it.
-FALLS_BACK: dict[str, str] = dict.fromkeys(
-    QUERIES["information_schema"][2:4], "the rows describe the context that planned the query"
-)
-
 CASES = [
     pytest.param(sql, id=f"{group}-{n}")
     for group, queries in QUERIES.items()
@@ -375,8 +370,7 @@ def test_same_answer(
         assert compare.rows(got) == compare.rows(want)
     else:
         assert compare.bag(got) == compare.bag(want)
-    expected = "fallback" if sql in FALLS_BACK else "native"
-    assert execution == expected, reason or f"runs natively now, remove it from {FALLS_BACK}"
+    assert execution == "native", reason
 
 
 @pytest.mark.parametrize("kind", ["scalar", "aggregate", "window"])
@@ -389,7 +383,3 @@ def test_every_function_of_a_plain_context_is_there_natively(kind: str) -> None:
     assert native == sorted(native)
     assert set(listed) - set(native) == set()
     assert len(listed) > 5
-
-
-def test_listed_exceptions_are_queries_of_this_file() -> None:
-    assert FALLS_BACK.keys() <= {sql for queries in QUERIES.values() for sql in queries}

@@ -16,9 +16,10 @@ class Phase:
     """A step between the call and the first row, or of a commit.
 
     Attributes:
-        name: ``wait`` (for a context), ``context`` (making it), ``resolve`` (sources to snapshots),
-            ``parse``, ``cross`` (into the extension: ``decode``, ``optimize``,
-            ``physical_plan``); of a write ``attempt`` and ``commit``.
+        name: ``resolve`` (sources to snapshots), ``plan`` (in the extension: ``parse``,
+            ``optimize``, ``physical_plan``); of what goes through a context ``wait`` (for it),
+            ``context`` (making it), ``parse``, ``cross`` (into the extension: ``decode``,
+            ``optimize``, ``physical_plan``); of a write ``attempt`` and ``commit``.
         started: Nanoseconds since 1970.
         seconds: How long it took.
     """

@@ -43,11 +43,13 @@ class PlanBundle:
     Attributes:
         sql: Text of the query, None for a DataFrame.
         parameters: Bound parameters as text, by name.
-        logical_plan: As it crossed into the extension (parsed, bound, subqueries decorrelated).
+        logical_plan: Parsed and bound; of a query that went through a context as it crossed into the
+            extension, with subqueries decorrelated.
         optimized_plan: After the extension's optimizer.
         physical_plan: One line for each operator, with statistics.
         physical_tree: The same as boxes (``datafusion.explain.format=tree``).
-        logical_proto: Base64 of the protobuf of `logical_plan`, of a query that runs natively.
+        logical_proto: Base64 of the protobuf of `optimized_plan`, of a query that runs natively and
+            has one.
             Tables are numbers in it, which no other engine knows.
         physical_proto: Base64 of the physical plan's protobuf, where it has one.
         physical_proto_missing: Why it has none.

@@ -6,6 +6,7 @@ import base64
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,6 @@ class Planned:
         native: The native plan, or None for the fallback way.
         frame: The DataFrame, for the fallback way.
         fallback_reason: Why it goes that way.
-        encoded: Protobuf of the logical plan; empty where it is not kept.
         translate: Makes typed errors of upstream ones.
         check: Raises where the engine is closed, or of another process.
         entry: Who wants to know how it ends; None where nobody does.
@@ -103,7 +103,6 @@ class Planned:
         native: NativeQuery | None,
         frame: Any = None,
         fallback_reason: str | None = None,
-        encoded: bytes = b"",
         translate: Callable[[BaseException], FusionDeltaError],
         check: Callable[[], None],
         entry: Entry | None = None,
@@ -118,7 +117,6 @@ class Planned:
         self._io = io
         self._frame = frame
         self._fallback_reason = fallback_reason
-        self._encoded = encoded
         self._translate = translate
         self._check = check
         self._keep = keep
@@ -375,12 +373,15 @@ class Planned:
             proto = base64.b64encode(self.native.physical_proto()).decode("ascii")
         except FusionDeltaError as error:
             missing = error.message
+        logical: str | None = None
+        with suppress(FusionDeltaError):
+            logical = base64.b64encode(self.native.logical_proto()).decode("ascii")
         return PlanBundle(
             logical_plan=texts["logical"],
             optimized_plan=texts["optimized"],
             physical_plan=texts["physical"],
             physical_tree=texts["tree"],
-            logical_proto=base64.b64encode(self._encoded).decode("ascii") or None,
+            logical_proto=logical,
             physical_proto=proto,
             physical_proto_missing=missing,
             settings=dict(self.native.settings()),

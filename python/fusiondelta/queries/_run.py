@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -80,12 +81,42 @@ class _Crossed:
     Attributes:
         native: It inside the extension; None where it has to stay outside.
         reason: Why it has to.
-        encoded: It as it crossed.
     """
 
     native: NativeQuery | None = None
     reason: str = ""
-    encoded: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query with all that its plan is made of.
+
+    Attributes:
+        begun: The query.
+        sql: Its text, as it is parsed.
+        parameters: Values by the names of placeholders.
+        resolved: Its tables, pinned.
+        io: Its counters.
+        clock: Time that is left.
+        dialect: SQL dialect of the profile.
+    """
+
+    begun: _Begun
+    sql: str
+    parameters: Mapping[str, Any]
+    resolved: Sequence[Resolved]
+    io: NativeIo
+    clock: _Clock
+    dialect: str
+
+    def typed(self, error: BaseException) -> FusionDeltaError:
+        """The typed error for one of the planner's."""
+        return translate(
+            error,
+            sql=self.begun.spec.sql or None,
+            tables=[one.alias for one in self.resolved],
+            dialect=self.dialect,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,29 +166,23 @@ class QueryRunner:
             parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
             clock = _Clock(spec.timeout)
             io = self._new_io(spec)
+            with begun.steps.step("resolve"):
+                resolved = self._resolve(spec, io, clock)
+            asked = _Asked(begun, text, parameters, resolved, io, clock, self.dialect)
+            is_own = kind == "query" and all(one.is_own for one in resolved)
+            if is_own and not self._calls_functions(text):
+                return self._run_natively(asked)
             with begun.steps.step("context"):
                 lease = self.pool.acquire(clock.left())
             begun.steps.waited(lease.waited)
             try:
-                with begun.steps.step("resolve"):
-                    resolved = self._resolve(spec, io, clock)
                 self.register(lease, resolved)
-                tables = [r.alias for r in resolved]
-
-                def typed(error: BaseException) -> FusionDeltaError:
-                    return translate(error, sql=spec.sql, tables=tables, dialect=self.dialect)
-
                 with begun.steps.step("parse"):
-                    frame = self._parse(lease, spec, parameters, typed)
+                    frame = self._parse(lease, asked)
                 return self._plan(
                     lease,
                     frame,
-                    begun,
-                    parameters=parameters,
-                    resolved=resolved,
-                    io=io,
-                    clock=clock,
-                    typed=typed,
+                    asked,
                     # Others were executed by the context while it parsed them.
                     crosses=kind == "query",
                     kind="SELECT" if kind == "query" else kind.upper(),
@@ -166,29 +191,54 @@ class QueryRunner:
                 lease.release()
                 raise
 
+    def _calls_functions(self, sql: str) -> bool:
+        """Whether a query may call a registered function, or ask which there are."""
+        functions = self.pool.functions
+        if not functions:
+            return False
+        words = set(re.findall(r"\w+", sql.lower()))
+        names = {getattr(function, "name", None) for function in functions}
+        return (
+            not words.isdisjoint(
+                {"information_schema", "show", *(name.lower() for name in names if name)}
+            )
+            or None in names
+        )
+
+    def _run_natively(self, asked: _Asked) -> QueryResult:
+        """Parse and plan inside the extension."""
+        import pyarrow as pa
+
+        begun, spec = asked.begun, asked.begun.spec
+        memory = self._memory(spec)
+        with begun.steps.step("plan"):
+            try:
+                native = self.native.plan_sql(
+                    asked.sql,
+                    _named(asked.resolved),
+                    [(name, pa.repeat(value, 1)) for name, value in asked.parameters.items()],
+                    dict(self.settings),
+                    asked.io,
+                    (begun.run_id, begun.query_id),
+                    capture=spec.capture_plan,
+                    digest=spec.digest,
+                    memory_limit=memory,
+                    timeout=asked.clock.left(),
+                )
+            except ValueError as error:
+                raise asked.typed(error) from None
+        return self._result(asked, new_id(), "SELECT", native, memory=memory)
+
     def run_frame(self, frame: Any, lease: Lease, spec: QuerySpec) -> QueryResult:
         """Plan a DataFrame that was built on a lent session, which stays lent."""
         self.native.check()
-
-        def typed(error: BaseException) -> FusionDeltaError:
-            return translate(error, sql=None, tables=(), dialect=self.dialect)
-
         # The holder of the session gives it back; what a query gives back is only a view of it.
         view = Lease(lease.ctx, lease.codec, lease.session_id, lent=True)
         begun = self._begin(spec, None)
         with begun.noted():
-            return self._plan(
-                view,
-                frame,
-                begun,
-                parameters={},
-                resolved=(),
-                io=self._new_io(spec),
-                clock=_Clock(spec.timeout),
-                typed=typed,
-                crosses=True,
-                kind="SELECT",
-            )
+            clock = _Clock(spec.timeout)
+            asked = _Asked(begun, "", {}, (), self._new_io(spec), clock, self.dialect)
+            return self._plan(view, frame, asked, crosses=True, kind="SELECT")
 
     def _begin(self, spec: QuerySpec, run_id: str | None) -> _Begun:
         steps = Steps()
@@ -221,15 +271,13 @@ class QueryRunner:
         clock = _Clock(spec.timeout)
         lease = self.pool.acquire(clock.left())
         try:
-            resolved = self._resolve(spec, self._new_io(spec), clock)
+            io = self._new_io(spec)
+            resolved = self._resolve(spec, io, clock)
             self.register(lease, resolved)
-            tables = [one.alias for one in resolved]
-
-            def typed(error: BaseException) -> FusionDeltaError:
-                return translate(error, sql=spec.sql, tables=tables, dialect=self.dialect)
-
-            frame = self._parse(lease, spec, parameters, typed)
-            return substrait_of(frame, lease.ctx, typed)
+            begun = _Begun(spec, new_id(), new_id(), {}, Steps())
+            asked = _Asked(begun, text, parameters, resolved, io, clock, self.dialect)
+            frame = self._parse(lease, asked)
+            return substrait_of(frame, lease.ctx, asked.typed)
         finally:
             lease.release()
 
@@ -300,59 +348,82 @@ class QueryRunner:
                 else:
                     lease.ctx.register_table(quoted, provider)
 
-    def _parse(
-        self,
-        lease: Lease,
-        spec: QuerySpec,
-        parameters: Mapping[str, Any],
-        typed: Callable[[BaseException], FusionDeltaError],
-    ) -> Any:
+    @staticmethod
+    def _parse(lease: Lease, asked: _Asked) -> Any:
         from datafusion import SQLOptions
 
-        allowed = not spec.readonly
+        allowed = not asked.begun.spec.readonly
         options = SQLOptions()
         options.with_allow_ddl(allowed)
         options.with_allow_dml(allowed)
         options.with_allow_statements(allowed)
         try:
-            sql, _ = self._rewritten(spec.sql)
-            return lease.ctx.sql_with_options(sql, options, param_values=dict(parameters))
+            values = dict(asked.parameters)
+            return lease.ctx.sql_with_options(asked.sql, options, param_values=values)
         except Exception as error:
-            raise interrupt_in(error) or typed(error) from error
+            raise interrupt_in(error) or asked.typed(error) from error
+
+    @staticmethod
+    def _memory(spec: QuerySpec) -> int | None:
+        limit = spec.memory_limit
+        return None if limit is None else parse_bytes("memory_limit", limit)
 
     def _plan(
         self,
         lease: Lease,
         frame: Any,
-        begun: _Begun,
+        asked: _Asked,
         *,
-        parameters: Mapping[str, Any],
-        resolved: list[Resolved] | tuple[Resolved, ...],
-        io: NativeIo,
-        clock: _Clock,
-        typed: Callable[[BaseException], FusionDeltaError],
         crosses: bool,
         kind: str,
     ) -> QueryResult:
-        spec = begun.spec
-        ids = (begun.run_id, begun.query_id)
-        limit = spec.memory_limit
-        memory = None if limit is None else parse_bytes("memory_limit", limit)
+        begun, spec = asked.begun, asked.begun.spec
+        memory = self._memory(spec)
         crossed = _Crossed(reason="the statement is not a query")
         if crosses:
             with begun.steps.step("cross"):
-                crossed = self._cross(lease, frame, spec, memory, io, clock, typed, ids)
+                crossed = self._cross(lease, frame, asked, memory)
         native = crossed.native
         if native is None and spec.digest:
             raise QueryError(f"digest=True needs a native plan, and {crossed.reason}")
-        asked = Asked(
+        result = self._result(
+            asked,
+            lease.session_id,
+            kind,
+            native,
+            memory=memory,
+            frame=None if native is not None else frame,
+            fallback_reason=None if native is not None else crossed.reason,
+            # Tables of other libraries and table functions ask for their context whenever they are
+            # planned, which a result that another query or a write uses is once more.
+            keep=(lease.ctx,),
+        )
+        # What goes the fallback way keeps its context, which nobody else gets, but not the place:
+        # an unread result holds none, or a query over it would wait for itself.
+        lease.release()
+        return result
+
+    def _result(
+        self,
+        asked: _Asked,
+        session_id: str,
+        kind: str,
+        native: NativeQuery | None,
+        *,
+        memory: int | None,
+        frame: Any = None,
+        fallback_reason: str | None = None,
+        keep: tuple[Any, ...] = (),
+    ) -> QueryResult:
+        begun, spec = asked.begun, asked.begun.spec
+        facts = Asked(
             run_id=begun.run_id,
             query_id=begun.query_id,
-            session_id=lease.session_id,
+            session_id=session_id,
             spec=spec,
             kind=kind,
-            parameters=parameters,
-            sources=resolved,
+            parameters=asked.parameters,
+            sources=asked.resolved,
             submitted=begun.steps.submitted,
             planned=time.time_ns(),
             phases=begun.steps.found,
@@ -360,24 +431,18 @@ class QueryRunner:
             tags=begun.tags,
             tenant=spec.tenant,
         )
-        check_scans(spec, native, asked.snapshots)
+        check_scans(spec, native, facts.snapshots)
         planned = Planned(
-            asked,
-            io=io,
+            facts,
+            io=asked.io,
             native=native,
-            frame=None if native is not None else frame,
-            fallback_reason=None if native is not None else crossed.reason,
-            encoded=crossed.encoded if spec.capture_plan else b"",
-            translate=typed,
+            frame=frame,
+            fallback_reason=fallback_reason,
+            translate=asked.typed,
             check=self.native.check,
             entry=begun.entry,
-            # Tables of other libraries and table functions ask for their context whenever they are
-            # planned, which a result that another query or a write uses is once more.
-            keep=(*resolved, lease.ctx),
+            keep=(*asked.resolved, *keep),
         )
-        # What goes the fallback way keeps its context, which nobody else gets, but not the place:
-        # an unread result holds none, or a query over it would wait for itself.
-        lease.release()
         result = QueryResult(planned, self.limits)
         self._results.add(result)
         return result
@@ -392,14 +457,11 @@ class QueryRunner:
         self,
         lease: Lease,
         frame: Any,
-        spec: QuerySpec,
+        asked: _Asked,
         memory_limit: int | None,
-        io: NativeIo,
-        clock: _Clock,
-        typed: Callable[[BaseException], FusionDeltaError],
-        ids: tuple[str, str],
     ) -> _Crossed:
         """The plan inside the extension, or why it has to stay outside."""
+        begun, spec, typed = asked.begun, asked.begun.spec, asked.typed
         try:
             optimized = frame.optimized_logical_plan()
         except Exception as error:
@@ -422,12 +484,12 @@ class QueryRunner:
                 lease.codec,
                 encoded,
                 self._session_settings(lease),
-                io,
-                ids,
+                asked.io,
+                (begun.run_id, begun.query_id),
                 capture=spec.capture_plan,
                 digest=spec.digest,
                 memory_limit=memory_limit,
-                timeout=clock.left(),
+                timeout=asked.clock.left(),
             )
         except FusionDeltaError as error:
             if error.kind not in MAY_FALL_BACK:
@@ -438,12 +500,29 @@ class QueryRunner:
         if difference is not None:
             reason = f"the plan changed on the way: {difference}"
             return _Crossed(reason=checked(frame, typed, reason))
-        return _Crossed(native, encoded=encoded)
+        return _Crossed(native)
 
     def _session_settings(self, lease: Lease) -> dict[str, str]:
         if not lease.lent:
             return dict(self.settings)
         return settings_of(lease.ctx)
+
+
+def _named(resolved: Sequence[Resolved]) -> list[tuple[str, Any]]:
+    """Tables by the names that SQL finds them under.
+
+    An alias is found as it is written; one that is a plain identifier is found in lower case too,
+    which is what unquoted SQL turns it into, unless that is the name of another.
+    """
+    named = {one.alias: one.provider for one in resolved}
+    folded: dict[str, list[Any]] = {}
+    for one in resolved:
+        if one.alias.isidentifier():
+            folded.setdefault(one.alias.lower(), []).append(one.provider)
+    for name, providers in folded.items():
+        if len(providers) == 1:
+            named.setdefault(name, providers[0])
+    return list(named.items())
 
 
 def _pinned(

@@ -92,3 +92,10 @@ class Resolved:
     uri: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     keep: tuple[Any, ...] = field(default=(), repr=False)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the extension plans the table itself."""
+        from fusiondelta._native import NativeDelta, NativeFiles, NativeTable
+
+        return isinstance(self.provider, NativeDelta | NativeFiles | NativeTable)
