@@ -43,8 +43,8 @@ class PlanBundle:
     Attributes:
         sql: Text of the query, None for a DataFrame.
         parameters: Bound parameters as text, by name.
-        logical_plan: Parsed and bound; of a query that went through a context as it crossed into the
-            extension, with subqueries decorrelated.
+        logical_plan: Parsed and bound; of a query that went through a context as it crossed into
+            the extension, with subqueries decorrelated.
         optimized_plan: After the extension's optimizer.
         physical_plan: One line for each operator, with statistics.
         physical_tree: The same as boxes (``datafusion.explain.format=tree``).
