@@ -1,12 +1,17 @@
-//! The one Tokio runtime, and the one door between a Python thread and the work on it.
+//! The Tokio runtimes, and the one door between a Python thread and the work on them.
 //!
-//! `wait` releases the GIL, looks for signals ten times a second, honours a deadline, turns a panic
-//! into an error and aborts the work when the wait ends early. Nothing else in the crate blocks.
+//! Plans run on one runtime, whose threads an operator may keep for as long as it computes; what watches
+//! over them (deadlines, cancelling, the queue) runs on another, whose threads never compute. `wait`
+//! depends on neither: it releases the GIL, looks for signals twenty times a second, honours a deadline,
+//! turns a panic into an error and aborts the work when the wait ends early. Nothing else in the crate
+//! blocks.
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Arc, Once};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -39,48 +44,71 @@ fn hush_panics() {
 
 struct Owned {
     pid: u32,
+    /// Plans.
     runtime: Runtime,
+    /// What watches over them.
+    control: Runtime,
 }
 
 /// One runtime per process. After `fork` the child's copy has no threads, so a child that uses the
 /// engine gets a new one and the parent's is left alone (it cannot be dropped there).
 static CURRENT: AtomicPtr<Owned> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Handle to this process's runtime, which is started at the first call.
+/// Handle to the runtime of this process that plans run on, which is started at the first call.
 pub fn handle() -> Result<Handle> {
+    Ok(current()?.runtime.handle().clone())
+}
+
+/// Handle to the runtime that watches over plans. Nothing on it computes, or waits in other ways than Tokio's.
+pub fn control() -> Result<Handle> {
+    Ok(current()?.control.handle().clone())
+}
+
+fn current() -> Result<&'static Owned> {
     let pid = std::process::id();
-    let current = CURRENT.load(Ordering::Acquire);
+    let published = CURRENT.load(Ordering::Acquire);
     // SAFETY: the pointer is null or came from `Box::into_raw` below and is never freed.
     #[allow(unsafe_code)]
-    if let Some(owned) = unsafe { current.as_ref() }
+    if let Some(owned) = unsafe { published.as_ref() }
         && owned.pid == pid
     {
-        return Ok(owned.runtime.handle().clone());
+        return Ok(owned);
     }
     hush_panics();
+    let failed = |e: std::io::Error| {
+        NativeError::new(
+            ErrorKind::Internal,
+            format!("the runtime could not be started: {e}"),
+        )
+    };
     let runtime = Builder::new_multi_thread()
         .thread_name(THREADS)
         // Deep plans recurse while they are optimised and executed.
         .thread_stack_size(8 * 1024 * 1024)
         .enable_all()
         .build()
-        .map_err(|e| {
-            NativeError::new(
-                ErrorKind::Internal,
-                format!("the runtime could not be started: {e}"),
-            )
-        })?;
-    let made = Box::into_raw(Box::new(Owned { pid, runtime }));
-    match CURRENT.compare_exchange(current, made, Ordering::AcqRel, Ordering::Acquire) {
+        .map_err(failed)?;
+    let control = Builder::new_multi_thread()
+        .thread_name(THREADS)
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let made = Box::into_raw(Box::new(Owned {
+        pid,
+        runtime,
+        control,
+    }));
+    match CURRENT.compare_exchange(published, made, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: as above; `made` is now the published pointer.
         #[allow(unsafe_code)]
-        Ok(_) => Ok(unsafe { &*made }.runtime.handle().clone()),
+        Ok(_) => Ok(unsafe { &*made }),
         Err(_) => {
             // Another thread was first: ours has never run anything.
             #[allow(unsafe_code)]
             // SAFETY: `made` came from `Box::into_raw` and was not published.
             drop(unsafe { Box::from_raw(made) });
-            handle()
+            current()
         }
     }
 }
@@ -89,8 +117,30 @@ pub fn handle() -> Result<Handle> {
 pub struct Task<T>(JoinHandle<T>);
 
 impl<T: Send + 'static> Task<T> {
+    /// Work that computes.
     pub fn spawn(work: impl Future<Output = T> + Send + 'static) -> Result<Self> {
         Ok(Self(handle()?.spawn(work)))
+    }
+
+    /// Work that watches over other work.
+    pub fn watch(work: impl Future<Output = T> + Send + 'static) -> Result<Self> {
+        Ok(Self(control()?.spawn(work)))
+    }
+
+    /// Its outcome.
+    ///
+    /// # Errors
+    /// `internal` when it panicked, without the words of the panic, which may have values of rows;
+    /// `query_cancelled` when it was aborted.
+    pub async fn outcome(&mut self) -> Result<T> {
+        match (&mut self.0).await {
+            Ok(done) => Ok(done),
+            Err(e) if e.is_panic() => Err(NativeError::new(
+                ErrorKind::Internal,
+                "the query engine failed unexpectedly while it executed the query",
+            )),
+            Err(_) => Err(cancelled()),
+        }
     }
 }
 
@@ -139,9 +189,10 @@ pub fn run_to_outcome<T: Send + 'static>(
     stop.cancel();
     let was_signal = early.python.is_some();
     let grace = if was_signal { SIGNAL_GRACE } else { GRACE };
-    let runtime = handle()?;
+    let control = control()?;
+    // On the runtime whose timers fire whatever is computed.
     let ended =
-        py.detach(|| runtime.block_on(async { tokio::time::timeout(grace, &mut task).await }));
+        py.detach(|| control.block_on(async { tokio::time::timeout(grace, &mut task).await }));
     match ended {
         // Late, and done all the same.
         Ok(joined) if !was_signal => match joined_outcome(joined) {
@@ -175,24 +226,59 @@ pub fn wait<T: Send>(
 ) -> Result<T> {
     let handle = handle()?;
     py.detach(|| {
+        // What is polled here may start work, and timers.
+        let _entered = handle.enter();
         let mut work = pin!(work);
+        let parked = Arc::new(Parked {
+            thread: std::thread::current(),
+            woken: AtomicBool::new(true),
+        });
+        let waker = Waker::from(Arc::clone(&parked));
+        let mut context = Context::from_waker(&waker);
+        let mut looked = Instant::now();
         loop {
+            if parked.woken.swap(false, Ordering::AcqRel)
+                && let Poll::Ready(done) = work.as_mut().poll(&mut context)
+            {
+                return Ok(done);
+            }
             let now = Instant::now();
+            if deadline.is_some_and(|at| at <= now) {
+                return Err(timed_out());
+            }
+            if now.duration_since(looked) >= SIGNAL_INTERVAL {
+                looked = now;
+                // While the interpreter shuts down there is no signal left to serve.
+                if let Some(Err(e)) = Python::try_attach(|py| py.check_signals()) {
+                    return Err(NativeError::python(e));
+                }
+            }
             let left = match deadline {
-                Some(at) if at <= now => return Err(timed_out()),
                 Some(at) => at.duration_since(now).min(SIGNAL_INTERVAL),
                 None => SIGNAL_INTERVAL,
             };
-            let step = handle.block_on(async { tokio::time::timeout(left, work.as_mut()).await });
-            if let Ok(done) = step {
-                return Ok(done);
-            }
-            // While the interpreter shuts down there is no signal left to serve.
-            if let Some(Err(e)) = Python::try_attach(|py| py.check_signals()) {
-                return Err(NativeError::python(e));
+            if !parked.woken.load(Ordering::Acquire) {
+                std::thread::park_timeout(left);
             }
         }
     })
+}
+
+/// A thread that waits by itself: no timer of a runtime has to fire for it.
+struct Parked {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
 }
 
 pub fn timed_out() -> NativeError {

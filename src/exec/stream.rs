@@ -12,9 +12,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use parking_lot::Mutex;
-use std::panic::AssertUnwindSafe;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -168,7 +167,7 @@ impl Rows {
         match std::mem::replace(&mut *state, State::Closed) {
             State::Ready(start) => {
                 let (sender, receiver) = mpsc::channel(BUFFERED);
-                let task = Task::spawn(drive(*start, self.cancel.clone(), sender))?;
+                let task = Task::watch(drive(*start, self.cancel.clone(), sender))?;
                 *state = State::Busy(task);
                 Ok(Some(receiver))
             }
@@ -224,25 +223,24 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
         course.open();
     }
     let work = async {
-        match blamed(Arc::clone(&account), pump(start, &sender)).await {
-            Err(error) => Err(expired::explain(&engine, &plan, &account, error).await),
-            done => done,
-        }
+        start.slot.enter(&start.engine).await?;
+        let rows = sender.clone();
+        let pumping = async move {
+            match blamed(Arc::clone(&account), pump(start, &rows)).await {
+                Err(error) => Err(expired::explain(&engine, &plan, &account, error).await),
+                done => done,
+            }
+        };
+        // An operator that computes for long keeps its thread, and nothing but that.
+        Task::spawn(pumping)?.outcome().await?
     };
-    let work = AssertUnwindSafe(work).catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(runtime::cancelled()),
         () = until(deadline) => Err(runtime::timed_out()),
         // The reader is gone.
         () = sender.closed() => Err(runtime::cancelled()),
-        done = work => match done {
-            Ok(done) => done,
-            Err(_) => Err(NativeError::new(
-                ErrorKind::Internal,
-                "the query engine failed unexpectedly while it executed the query",
-            )),
-        },
+        done = work => done,
     };
     if let Some(course) = course {
         course.close(outcome.as_ref().err());
@@ -261,7 +259,6 @@ async fn until(deadline: Option<Instant>) {
 }
 
 async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()> {
-    start.slot.enter(&start.engine).await?;
     let query = start.execution.as_ref().map(|e| Arc::clone(&e.query));
     let course = query.as_ref().map(|query| &query.course);
     if let Some(course) = course {

@@ -1,0 +1,86 @@
+"""Deadlines and Ctrl-C reach the caller whatever an operator computes, and for however long.
+
+Each in a process of its own, which is killed afterwards: what computes goes on for a while.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.feeds import SOON
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+
+SERIES = "generate_series(1, 300000)"
+#: Operators that compute for minutes without giving their thread back.
+KEEPS_ITS_THREAD = {
+    "cross join": f"SELECT sum(a.value * b.value) FROM {SERIES} a CROSS JOIN {SERIES} b",
+    "nested loop join": f"SELECT count(*) FROM {SERIES} a JOIN {SERIES} b "
+    "ON a.value * 7 < b.value - 10000000",
+    "outer nested loop join": f"SELECT count(*) FROM {SERIES} a LEFT JOIN {SERIES} b "
+    "ON a.value * 7 < b.value - 10000000",
+    "hash join on one key": f"SELECT sum(a.value) FROM (SELECT value, 1 AS k FROM {SERIES}) a "
+    f"JOIN (SELECT value, 1 AS k FROM {SERIES}) b ON a.k = b.k",
+    "unnest": "SELECT count(*) FROM (SELECT unnest(range(0, 1000000)) FROM "
+    "generate_series(1, 100000))",
+    "large values while it is planned": "SELECT length(repeat('x', 2000000000))",
+    "window": "SELECT count(s) FROM (SELECT sum(value) OVER (ORDER BY value ROWS BETWEEN 100000 "
+    "PRECEDING AND 100000 FOLLOWING) AS s FROM generate_series(1, 30000000))",
+}
+
+CHILD = """
+import sys, time
+import fusiondelta
+engine = fusiondelta.FusionDeltaEngine()
+engine.query("SELECT 1").to_table()
+print("READY", flush=True)
+started = time.monotonic()
+try:
+    engine.query(sys.argv[1], timeout=float(sys.argv[2])).to_table()
+except fusiondelta.QueryTimeoutError:
+    print("TIMEOUT", time.monotonic() - started, flush=True)
+except KeyboardInterrupt:
+    print("INTERRUPTED", flush=True)
+time.sleep(60)
+"""
+
+
+def start(sql, timeout):
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), sql, str(timeout)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("sql", KEEPS_ITS_THREAD.values(), ids=KEEPS_ITS_THREAD)
+def test_the_deadline_is_kept(sql):
+    with start(sql, 1) as child:
+        try:
+            assert child.stdout.readline() == "READY\n"
+            word, took = child.stdout.readline().split()
+        finally:
+            child.kill()
+    assert word == "TIMEOUT"
+    assert float(took) < 1 + SOON
+
+
+@pytest.mark.parametrize("sql", KEEPS_ITS_THREAD.values(), ids=KEEPS_ITS_THREAD)
+def test_an_interrupt_is_honoured(sql):
+    with start(sql, 600) as child:
+        try:
+            assert child.stdout.readline() == "READY\n"
+            time.sleep(0.5)
+            sent = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            assert child.stdout.readline() == "INTERRUPTED\n"
+            took = time.monotonic() - sent
+        finally:
+            child.kill()
+    assert took < SOON
