@@ -215,17 +215,15 @@ impl Engine {
         env: Arc<RuntimeEnv>,
     ) -> Result<(SessionState, Arc<CatchingPlanner>)> {
         let planner = Arc::new(CatchingPlanner::default());
-        let mut state = SessionStateBuilder::new_from_existing(self.session(settings, env)?)
+        let state = SessionStateBuilder::new_from_existing(self.session(settings, env)?)
             .with_query_planner(Arc::clone(&planner) as _)
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .build();
-        // What now() is, in all of its texts.
-        let options = Arc::clone(state.config_options());
-        state.execution_props_mut().mark_start_execution(options);
         Ok((state, planner))
     }
 
-    /// Session under `settings`, whose functions are made under them too (time zones).
+    /// Session under `settings`, whose functions are made under them too (time zones). What `now()` is in
+    /// it stays the same.
     pub fn session(
         &self,
         settings: &HashMap<String, String>,
@@ -238,11 +236,14 @@ impl Engine {
                 config.options_mut().set(key, value)?;
             }
         }
-        Ok(SessionStateBuilder::new()
+        let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(env)
             .with_default_features()
             .with_query_planner(DeltaPlanner::new())
-            .build())
+            .build();
+        let options = Arc::clone(state.config_options());
+        state.execution_props_mut().mark_start_execution(options);
+        Ok(state)
     }
 }

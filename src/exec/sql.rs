@@ -61,10 +61,7 @@ impl Query {
         ids: (String, String),
     ) -> std::result::Result<Self, Refusal> {
         let (env, pool) = engine.query_env(&context.account, context.memory_limit)?;
-        let mut state = engine.session(&context.settings, env).map_err(setting)?;
-        // What now() is, wherever it stands.
-        let options = Arc::clone(state.config_options());
-        state.execution_props_mut().mark_start_execution(options);
+        let state = engine.session(&context.settings, env).map_err(setting)?;
         let mut phases = Phases::default();
         register(&state, asked.tables)?;
         let logical = parse(&state, &asked.sql, asked.parameters).await?;

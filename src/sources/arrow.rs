@@ -171,7 +171,7 @@ impl PartitionStream for Once {
         let schema = Arc::clone(&self.schema);
         // A reader may wait on anything, Python included, so it gets a thread that may block.
         builder.spawn_blocking(move || {
-            let Some(reader) = taken else {
+            let Some(mut reader) = taken else {
                 return Err(NativeError::new(
                     ErrorKind::StreamConsumed,
                     format!(
@@ -181,7 +181,6 @@ impl PartitionStream for Once {
                 )
                 .into());
             };
-            let mut reader = reader;
             while let Some(batch) = exit::guarded(|| reader.next())? {
                 let batch = match batch.and_then(|b| under(b, &schema)) {
                     Ok(batch) => batch,

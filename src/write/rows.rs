@@ -281,7 +281,6 @@ pub async fn run(
     let processors = context.session_config().target_partitions();
     let streams = execute_stream_partitioned(plan, context)?;
     let width = processors / streams.len().max(1);
-
     for (i, stream) in streams.into_iter().enumerate() {
         let (work, sinks, failed) = (Arc::clone(&work), Arc::clone(sinks), Arc::clone(&failed));
         tasks.spawn(async move {

@@ -57,6 +57,9 @@ CHANGES = {
     ),
     "merge": (merge, [(1, "a"), (2, "b"), (3, "m"), (9, "m")]),
 }
+#: The same where rows are deleted by deletion vectors.
+VECTORS = " with vectors"
+CHANGES |= {name + VECTORS: CHANGES[name] for name in ("delete", "update", "merge")}
 #: What takes effect although it does not look so.
 TAKEN = {
     "answer dropped": DropAnswer(),
@@ -89,10 +92,13 @@ def engine(store, proxy):
 
 
 @pytest.fixture
-def table(store):
+def table(store, request):
     uri = store.uri("t")
+    change = request.node.callspec.params.get("change", "")
+    has_vectors = "true" if change.endswith(VECTORS) else "false"
+    properties = {"delta.enableDeletionVectors": has_vectors}
     with FusionDeltaEngine(storage=store.profile()) as engine:
-        engine.write_delta(uri, FIRST)
+        engine.write_delta(uri, FIRST, properties=properties)
     return uri
 
 
@@ -127,6 +133,11 @@ def orphans(store):
     ]
 
 
+def vectors(store):
+    """Files with deletion vectors."""
+    return [name for name in store.raw_list("t/") if name.endswith(".bin")]
+
+
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("fault", [*TAKEN, *LOST])
 def test_one_commit(engine, proxy, store, table, change, fault):
@@ -140,6 +151,7 @@ def test_one_commit(engine, proxy, store, table, change, fault):
     found = commits(store)
     assert sorted(found) == [0, 1]
     assert found[1] == result.commit_id
+    assert len(vectors(store)) == change.endswith(VECTORS)
     assert engine.commit_outcome(table, result.commit_id).snapshot == result.snapshot
 
 
@@ -152,6 +164,7 @@ def test_a_commit_that_the_store_refuses_is_not_made(engine, proxy, store, table
     assert caught.value.details["outcome"] == "not_committed"
     assert rows(store, table) == [(1, "a"), (2, "b"), (3, "c")]
     assert orphans(store) == []
+    assert vectors(store) == []
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -165,7 +178,9 @@ def test_a_commit_that_is_never_answered_is_in_doubt(engine, proxy, store, table
     commit_id = caught.value.commit_id
     assert engine.commit_outcome(table, commit_id).status == "NOT_COMMITTED"
     # Its files are kept: it may become a commit yet.
-    if change != "delete":
+    if change.endswith(VECTORS):
+        assert vectors(store) != []
+    elif change != "delete":
         assert orphans(store) != []
     assert make(engine, table).outcome == "COMMITTED"
     assert rows(store, table) == expected

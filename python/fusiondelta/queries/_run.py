@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fusiondelta._ids import new_id
 from fusiondelta._weak import WeakList
@@ -32,12 +32,23 @@ from fusiondelta.queries._planned import Asked, Planned
 from fusiondelta.queries._result import QueryResult
 from fusiondelta.queries._spec import QuerySpec
 from fusiondelta.queries._steps import Steps
-from fusiondelta.sessions import ContextPool, Lease, bind, check_statement, translate
+from fusiondelta.sessions import (
+    ContextPool,
+    Lease,
+    as_arrays,
+    bind,
+    check_statement,
+    translate,
+)
 from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import DeltaSource, Resolution, Resolved, Source, as_source
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeEngine, NativeIo, NativeQuery
+
+
+#: A table at a version of its own: its alias, its name, and the version or the time.
+_Pin: TypeAlias = tuple[str, str, int | None, str | None]
 
 
 @dataclass(slots=True)
@@ -161,13 +172,13 @@ class QueryRunner:
         self.native.check()
         begun = self._begin(spec, run_id)
         with begun.noted():
-            text, _ = self._rewritten(spec.sql)
+            text, pins = self._rewritten(spec.sql)
             kind = check_statement(text, readonly=spec.readonly, dialect=self.dialect)
             parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
             clock = _Clock(spec.timeout)
             io = self._new_io(spec)
             with begun.steps.step("resolve"):
-                resolved = self._resolve(spec, io, clock)
+                resolved = self._resolve(spec, text, pins, io, clock)
             asked = _Asked(begun, text, parameters, resolved, io, clock, self.dialect)
             is_own = kind == "query" and all(one.is_own for one in resolved)
             if is_own and not self._calls_functions(text):
@@ -198,17 +209,13 @@ class QueryRunner:
             return False
         words = set(re.findall(r"\w+", sql.lower()))
         names = {getattr(function, "name", None) for function in functions}
-        return (
-            not words.isdisjoint(
-                {"information_schema", "show", *(name.lower() for name in names if name)}
-            )
-            or None in names
-        )
+        if None in names:
+            return True
+        telling = {"information_schema", "show", *(name.lower() for name in names if name)}
+        return not words.isdisjoint(telling)
 
     def _run_natively(self, asked: _Asked) -> QueryResult:
         """Parse and plan inside the extension."""
-        import pyarrow as pa
-
         begun, spec = asked.begun, asked.begun.spec
         memory = self._memory(spec)
         with begun.steps.step("plan"):
@@ -216,7 +223,7 @@ class QueryRunner:
                 native = self.native.plan_sql(
                     asked.sql,
                     _named(asked.resolved),
-                    [(name, pa.repeat(value, 1)) for name, value in asked.parameters.items()],
+                    as_arrays(asked.parameters),
                     dict(self.settings),
                     asked.io,
                     (begun.run_id, begun.query_id),
@@ -265,14 +272,14 @@ class QueryRunner:
         """The optimized logical plan of a query as a Substrait message."""
         check_versions()
         self.native.check()
-        text, _ = self._rewritten(spec.sql)
+        text, pins = self._rewritten(spec.sql)
         check_statement(text, readonly=True, dialect=self.dialect)
         parameters = bind(spec.sql, spec.param_values, dialect=self.dialect)
         clock = _Clock(spec.timeout)
         lease = self.pool.acquire(clock.left())
         try:
             io = self._new_io(spec)
-            resolved = self._resolve(spec, io, clock)
+            resolved = self._resolve(spec, text, pins, io, clock)
             self.register(lease, resolved)
             begun = _Begun(spec, new_id(), new_id(), {}, Steps())
             asked = _Asked(begun, text, parameters, resolved, io, clock, self.dialect)
@@ -291,13 +298,14 @@ class QueryRunner:
         resolved = [source.resolve(name, resolution) for name, source in self.registered().items()]
         self.register(lease, resolved)
 
-    def _resolve(self, spec: QuerySpec, io: NativeIo, clock: _Clock) -> list[Resolved]:
+    def _resolve(
+        self, spec: QuerySpec, sql: str, pins: list[_Pin], io: NativeIo, clock: _Clock
+    ) -> list[Resolved]:
         consistent = None
         if spec.consistent_at is not None:
             consistent = SnapshotSpec.timestamp(spec.consistent_at).instant_ms
         wanted = {name: as_source(value, name=name) for name, value in (spec.sources or {}).items()}
         registered = self.registered()
-        sql, pins = self._rewritten(spec.sql)
         for alias, base, version, instant in pins:
             wanted[alias] = _pinned(alias, base, version, instant, {**registered, **wanted})
         if registered:
@@ -313,7 +321,7 @@ class QueryRunner:
             for name, source in wanted.items()
         ]
 
-    def _rewritten(self, sql: str) -> tuple[str, list[tuple[str, str, int | None, str | None]]]:
+    def _rewritten(self, sql: str) -> tuple[str, list[_Pin]]:
         """The text as `datafusion` parses it, and the tables in it with versions of their own."""
         from fusiondelta._native import rewritten
 

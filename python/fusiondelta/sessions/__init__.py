@@ -1,8 +1,16 @@
 """DataFusion contexts: how they are made, lent, and guarded."""
 
 from fusiondelta.sessions._gate import check_statement
-from fusiondelta.sessions._parameters import bind, bind_texts
+from fusiondelta.sessions._parameters import as_arrays, bind, bind_texts
 from fusiondelta.sessions._pool import ContextPool, Lease
 from fusiondelta.sessions._upstream import translate
 
-__all__ = ["ContextPool", "Lease", "bind", "bind_texts", "check_statement", "translate"]
+__all__ = [
+    "ContextPool",
+    "Lease",
+    "as_arrays",
+    "bind",
+    "bind_texts",
+    "check_statement",
+    "translate",
+]

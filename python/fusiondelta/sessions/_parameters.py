@@ -64,6 +64,13 @@ def bind_texts(
     return {name: _scalar(name, value) for name, value in given.items()}
 
 
+def as_arrays(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Bound parameters as the extension takes them: ``pyarrow.Array`` of one value by name."""
+    import pyarrow as pa
+
+    return [(name, pa.repeat(scalar, 1)) for name, scalar in parameters.items()]
+
+
 def _large(name: str, value: int) -> Any:
     """A number that no 64 bits hold with their sign: unsigned, or a decimal."""
     import decimal

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fusiondelta.errors import ConfigurationError
-from fusiondelta.sessions import bind_texts
+from fusiondelta.sessions import as_arrays, bind_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +72,6 @@ class ChangeTexts:
     @contextmanager
     def opened(self) -> Iterator[NativeChangeOptions]:
         """What crosses for one attempt; the queries of tables live as long as the block."""
-        import pyarrow as pa
-
         results = {alias: make() for alias, make in self.tables.items()}
         calls = [make() for make in self.functions]
         try:
@@ -87,10 +85,7 @@ class ChangeTexts:
                     )
                 tables.append((alias, query))
             yield NativeChangeOptions(
-                parameters=[
-                    (name, pa.array([scalar.as_py()], scalar.type))
-                    for name, scalar in self.parameters.items()
-                ],
+                parameters=as_arrays(self.parameters),
                 tables=tables,
                 functions=[
                     query
