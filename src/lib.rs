@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `py` | what Python sees, and every crossing of the border |
 //! | `exec` | engine environment, codec, planning, streams |
+//! | `planner` | SQL text as syntax, and rules of ours in planning |
 //! | `delta` | snapshots and scans of Delta tables |
 //! | `scan` | files by what the log says of them, and rows by their place in these |
 //! | `write` | changes of tables, and from an operation to a committed version or to a failure that says what became of it |
@@ -17,6 +18,7 @@ mod delta;
 mod error;
 mod exec;
 mod metrics;
+mod planner;
 mod py;
 mod runtime;
 mod scan;

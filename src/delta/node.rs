@@ -23,7 +23,8 @@ use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use super::cache::Pinned;
-use crate::exec::one_input::one_input;
+use crate::planner::floats::canonical;
+use crate::planner::one_input::one_input;
 use crate::scan::positions::exact_columns;
 
 /// What a scan is made from.
@@ -81,7 +82,7 @@ impl ExecutionPlan for DeltaNode {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.input.execute(partition, context)
+        canonical::stream(self.input.execute(partition, context)?)
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -100,7 +101,10 @@ impl ExecutionPlan for DeltaNode {
     }
 
     fn supports_limit_pushdown(&self) -> bool {
-        self.input.supports_limit_pushdown()
+        // What reads no file counts rows, and takes no limit though it says so.
+        let takes_none =
+            self.input.children().is_empty() && self.input.with_fetch(Some(1)).is_none();
+        self.input.supports_limit_pushdown() && !takes_none
     }
 
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::Result as DfResult;
 use datafusion::execution::SessionStateBuilder;
@@ -26,14 +27,15 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::caches::Caches;
+use super::handover;
 use super::memory::QueryPool;
 use crate::delta::cache::SnapshotCache;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::recent::Recent;
+use crate::planner;
 use crate::store::account::IoAccount;
 use crate::store::profile::StoreProfile;
 use crate::store::{QueryStores, Stores};
-use crate::write::overflow::CheckedArithmetic;
 
 /// Consumers named in an out-of-memory message.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
@@ -52,6 +54,8 @@ pub struct EngineConfig {
     pub list_files_ttl: Option<Duration>,
     pub file_statistics_cache: usize,
     pub snapshot_cache: usize,
+    /// Whether rows are handed over with views of text, bytes and lists in them.
+    pub string_views: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +212,14 @@ impl Engine {
         Ok((Arc::new(env), pool))
     }
 
+    /// The schema in which rows of another one are handed over.
+    pub fn handed_over(&self, schema: &SchemaRef) -> SchemaRef {
+        match self.config.string_views {
+            true => Arc::clone(schema),
+            false => handover::without_views(schema),
+        }
+    }
+
     /// A session for a write, and the planner that will have seen the write's plan.
     pub fn write_session(
         &self,
@@ -217,7 +229,6 @@ impl Engine {
         let planner = Arc::new(CatchingPlanner::default());
         let state = SessionStateBuilder::new_from_existing(self.session(settings, env)?)
             .with_query_planner(Arc::clone(&planner) as _)
-            .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .build();
         Ok((state, planner))
     }
@@ -236,12 +247,12 @@ impl Engine {
                 config.options_mut().set(key, value)?;
             }
         }
-        let mut state = SessionStateBuilder::new()
+        let builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(env)
             .with_default_features()
-            .with_query_planner(DeltaPlanner::new())
-            .build();
+            .with_query_planner(DeltaPlanner::new());
+        let mut state = planner::state(builder)?;
         let options = Arc::clone(state.config_options());
         state.execution_props_mut().mark_start_execution(options);
         Ok(state)

@@ -40,6 +40,7 @@ use crate::delta::cache;
 use crate::delta::node::{DeltaNode, ScanSpec};
 use crate::delta::provider::DeltaProvider;
 use crate::exec::engine::Engine;
+use crate::sources::guard::FloatGuard;
 use crate::store::account::IoAccount;
 
 /// A leaf on the wire.
@@ -176,13 +177,17 @@ impl ExecutionPlan for Leaf {
 /// `query` naming the operator that has no protobuf form.
 pub fn encode(plan: Arc<dyn ExecutionPlan>) -> crate::error::Result<Vec<u8>> {
     let plan = plan.transform_down(|node| {
+        let node = match node.downcast_ref::<FloatGuard>() {
+            Some(guard) => Arc::clone(&guard.input),
+            None => node,
+        };
         let in_memory = node
             .downcast_ref::<DataSourceExec>()
             .and_then(|exec| exec.data_source().downcast_ref::<MemorySourceConfig>());
         let scan = match (node.downcast_ref::<DeltaNode>(), in_memory) {
             (Some(scan), _) => Scan::Table(Arc::clone(&scan.spec)),
             (None, Some(source)) => Scan::Memory(MemoryScan::of(source)),
-            (None, None) => return Ok(Transformed::no(node)),
+            (None, None) => return Ok(Transformed::yes(node)),
         };
         let leaf = Leaf {
             scan,

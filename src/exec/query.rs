@@ -26,6 +26,7 @@ use super::engine::Engine;
 use super::memory::QueryPool;
 use super::names;
 use super::proto;
+use super::sql::{cautious, optimized};
 use super::stream::Slot;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::funnel::{self, Funnel, funnels};
@@ -310,7 +311,7 @@ impl Query {
             codec.as_ref(),
         )?;
         phases.ended("decode");
-        let optimized = state.optimize(&logical)?;
+        let optimized = optimized(&state, &logical)?;
         phases.ended("optimize");
         Self::planned(
             engine,
@@ -338,21 +339,26 @@ impl Query {
             true => without_dynamic_join_filters(state),
             false => state,
         };
-        let plan = state
-            .query_planner()
-            .create_physical_plan(&optimized, &state)
-            .await?;
+        let planner = Arc::clone(state.query_planner());
+        let plan = match planner.create_physical_plan(&optimized, &state).await {
+            // DataFusion finds fault with its own plan.
+            Err(error) if error.to_string().contains("SanityCheckPlan") => {
+                let cautious = cautious(state.clone());
+                planner.create_physical_plan(&optimized, &cautious).await?
+            }
+            outcome => outcome?,
+        };
         phases.ended("physical_plan");
         let digest = match context.digest {
             true => Some(Digest::new(&plan.schema())?),
             false => None,
         };
         Ok(Self {
+            schema: engine.handed_over(&plan.schema()),
             engine,
             context,
             logical,
             optimized,
-            schema: plan.schema(),
             partitions: plan.output_partitioning().partition_count(),
             course: Course::new(digest),
             phases: phases.found,

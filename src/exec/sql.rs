@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::common::{DataFusionError, ParamValues, ScalarValue, TableReference};
+use datafusion::common::{DataFusionError, ParamValues, ScalarValue, TableReference, plan_err};
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 
 use super::engine::Engine;
 use super::query::{Phases, Query, QueryContext};
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::planner::calls;
 
 /// A query as it is asked.
 pub struct Asked {
@@ -66,7 +67,7 @@ impl Query {
         register(&state, asked.tables)?;
         let logical = parse(&state, &asked.sql, asked.parameters).await?;
         phases.ended("parse");
-        let optimized = state.optimize(&logical)?;
+        let optimized = optimized(&state, &logical)?;
         phases.ended("optimize");
         let planned = Self::planned(
             engine,
@@ -101,6 +102,33 @@ fn register(state: &SessionState, tables: Vec<(String, Arc<dyn TableProvider>)>)
     Ok(())
 }
 
+/// The plan optimized, without the rules that fail on it.
+pub fn optimized(
+    state: &SessionState,
+    logical: &LogicalPlan,
+) -> std::result::Result<LogicalPlan, DataFusionError> {
+    match state.optimize(logical) {
+        Err(DataFusionError::Context(said, _)) if said.starts_with("Optimizer rule") => {
+            cautious(state.clone()).optimize(logical)
+        }
+        outcome => outcome,
+    }
+}
+
+/// A session that plans by fewer rules: none of those that fail, and none that keep orders that are there
+/// already, which a plan may be wrong about.
+pub fn cautious(state: SessionState) -> SessionState {
+    let mut config = state.config().clone();
+    let optimizer = &mut config.options_mut().optimizer;
+    optimizer.skip_failed_rules = true;
+    optimizer.repartition_sorts = false;
+    optimizer.enable_sort_pushdown = false;
+    config.options_mut().execution.target_partitions = 1;
+    SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .build()
+}
+
 async fn parse(
     state: &SessionState,
     sql: &str,
@@ -108,6 +136,9 @@ async fn parse(
 ) -> std::result::Result<LogicalPlan, DataFusionError> {
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(sql, &dialect)?;
+    if let Some(said) = calls::refused(&statement, state) {
+        return plan_err!("{said}");
+    }
     let plan = state.statement_to_plan(statement).await?;
     SQLOptions::new()
         .with_allow_ddl(false)

@@ -18,6 +18,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
+use super::handover;
 use super::query::Execution;
 use crate::delta::expired;
 use crate::error::{ErrorKind, NativeError, Result};
@@ -100,7 +101,7 @@ pub struct Rows {
 impl Rows {
     pub fn new(start: Start) -> Self {
         Self {
-            schema: start.plan.schema(),
+            schema: start.engine.handed_over(&start.plan.schema()),
             cancel: start.engine.closing.child_token(),
             engine: Arc::clone(&start.engine),
             state: Mutex::new(State::Ready(Box::new(start))),
@@ -265,6 +266,7 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
         course.start();
     }
     let (plan, context) = (Arc::clone(&start.plan), Arc::clone(&start.context));
+    let schema = start.engine.handed_over(&plan.schema());
     let mut stream: SendableRecordBatchStream = match start.partition {
         Some(partition) => plan.execute(partition, context)?,
         None => execute_stream(plan, context)?,
@@ -278,6 +280,7 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
         if let Some(course) = course {
             course.gave(&batch)?;
         }
+        let batch = handover::under(batch, &schema)?;
         if sender.send(Ok(Message::Batch(batch))).await.is_err() {
             return Ok(());
         }

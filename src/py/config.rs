@@ -22,6 +22,7 @@ pub struct PyEngineConfig {
     list_files_ttl: Option<f64>,
     file_statistics_cache: usize,
     snapshot_cache: usize,
+    string_views: bool,
 }
 
 impl TryFrom<PyEngineConfig> for EngineConfig {
@@ -40,6 +41,7 @@ impl TryFrom<PyEngineConfig> for EngineConfig {
             list_files_ttl,
             file_statistics_cache,
             snapshot_cache,
+            string_views,
         } = config;
         let memory_pool = match memory_pool.as_str() {
             "fair" => PoolKind::Fair,
@@ -64,6 +66,7 @@ impl TryFrom<PyEngineConfig> for EngineConfig {
             list_files_ttl: list_files_ttl.map(seconds),
             file_statistics_cache,
             snapshot_cache,
+            string_views,
         })
     }
 }

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_pyarrow::FromPyArrow;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::prelude::SessionContext;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use url::Url;
 
-use super::arrow::NativeBatch;
+use super::arrow::{NativeBatch, NativeSchema};
 use super::capsules;
 use super::commits::{self, PyChangeOptions, PyCommitSpec};
 use super::config::{PyEngineConfig, deadline, seconds};
@@ -473,6 +475,12 @@ impl NativeEngine {
         self.about(py, uri, io, |engine, url, account| async move {
             maintenance::readable_versions(&engine, &url, &account).await
         })
+    }
+
+    /// The schema in which rows of another one are handed over.
+    fn handed_over(&self, schema: &Bound<'_, PyAny>) -> PyResult<NativeSchema> {
+        let schema = Arc::new(Schema::from_pyarrow_bound(schema)?);
+        Ok(NativeSchema(self.0.handed_over(&schema)))
     }
 
     /// State of the snapshot cache: entries (uri, version, bytes) and counters.

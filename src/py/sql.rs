@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 
 use crate::error::{ErrorKind, NativeError};
 use crate::exec::chains;
-use crate::write::parse;
+use crate::planner::syntax;
 
 /// Kinds a statement is sorted into for the read-only gate.
 fn kind(statement: &DfStatement) -> &'static str {
@@ -196,22 +196,26 @@ type Pin = (String, String, Option<u64>, Option<String>);
 
 /// The query as it is parsed: `t VERSION AS OF 3` and `t TIMESTAMP AS OF '…'` as tables by other aliases,
 /// `x IS NOT DISTINCT FROM y AND z` with AND binding last, numbers with more digits than a double keeps as
-/// decimals.
+/// decimals, named windows where they are used, merged columns of joins as what they stand for, and timestamps
+/// with a time zone as such where the session (`time_zone`) has none.
 ///
 /// A text that needs none of it, or does not parse, is given back as it is.
 ///
 /// # Errors
-/// `sql` for chains of operators that are too long, and for a version that is none.
+/// `sql` for chains of operators that are too long, for a version that is none, and for clauses that would be
+/// passed over.
 #[pyfunction]
-pub fn rewritten(sql: &str, dialect: &str) -> PyResult<(String, Vec<Pin>)> {
+#[pyo3(signature = (sql, dialect, time_zone=None))]
+pub fn rewritten(
+    sql: &str,
+    dialect: &str,
+    time_zone: Option<&str>,
+) -> PyResult<(String, Vec<Pin>)> {
     let Some(dialect) = dialect_from_str(dialect) else {
         return Ok((sql.to_owned(), Vec::new()));
     };
     chains::check(sql, dialect.as_ref())?;
     let (sql, pins) = pinned(sql, dialect.as_ref())?;
-    if !needs_repair(&sql) {
-        return Ok((sql, pins));
-    }
     let parsed = DFParserBuilder::new(sql.as_str())
         .with_dialect(dialect.as_ref())
         .build()
@@ -222,27 +226,12 @@ pub fn rewritten(sql: &str, dialect: &str) -> PyResult<(String, Vec<Pin>)> {
             statements.into_iter().collect::<Vec<_>>().as_slice()
     {
         let mut after = statement.as_ref().clone();
-        parse::repaired(&mut after);
+        syntax::corrected(&mut after, time_zone)?;
         if after != **statement {
             repaired = after.to_string();
         }
     }
     Ok((repaired, pins))
-}
-
-/// Whether a text may have anything that is repaired.
-fn needs_repair(sql: &str) -> bool {
-    const DIGITS: usize = 15;
-    let mut run = 0;
-    let has_number = sql.bytes().any(|byte| {
-        run = match byte {
-            b'0'..=b'9' => run + 1,
-            b'.' => run,
-            _ => 0,
-        };
-        run > DIGITS
-    });
-    has_number || sql.to_ascii_lowercase().contains("distinct")
 }
 
 /// Replaces tables at versions of their own.

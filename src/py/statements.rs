@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use super::words::Words;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::chains;
-use crate::write::parse;
+use crate::planner::parse;
 
 type Assignments = Vec<(String, String)>;
 /// Kind, assignments, predicate.

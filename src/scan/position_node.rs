@@ -22,7 +22,8 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use super::positions::{Deleted, exact_columns};
-use crate::exec::one_input::one_input;
+use crate::planner::floats::canonical;
+use crate::planner::one_input::one_input;
 use crate::write::relabel::relabel;
 
 /// Leaves deleted rows out, and gives columns the table's names.
@@ -111,7 +112,7 @@ impl ExecutionPlan for PositionExec {
         let (places, deleted) = (self.places, Arc::clone(&self.deleted));
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let rows = input.map(move |batch| {
-            let batch = live(batch?, places, &deleted, &schema)?;
+            let batch = canonical::batch(live(batch?, places, &deleted, &schema)?)?;
             metrics.record_output(batch.num_rows());
             Ok(batch)
         });

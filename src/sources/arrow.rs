@@ -17,7 +17,9 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use parking_lot::Mutex;
 
+use super::nulls::masked;
 use crate::error::{ErrorKind, NativeError};
+use crate::planner::floats::canonical;
 
 /// Batches that a stream may be ahead of the plan that reads it.
 const AHEAD: usize = 2;
@@ -43,10 +45,17 @@ fn without_metadata(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().clone()))
 }
 
-/// A batch under another schema of as many columns.
+/// A batch under another schema of as many columns, with the fields of NULL structs NULL and each NaN in the
+/// same form.
 pub fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &rows)
+    let columns = batch.columns().iter();
+    let columns = columns.map(|column| masked(&canonical::column(column)));
+    RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns.collect::<Result<_, _>>()?,
+        &rows,
+    )
 }
 
 type Reader = Box<dyn RecordBatchReader + Send>;

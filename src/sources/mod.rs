@@ -2,6 +2,9 @@
 
 pub mod arrow;
 pub mod files;
+pub mod guard;
+mod headers;
+mod nulls;
 mod observed;
 pub mod parquet;
 pub use observed::ObservedTable;

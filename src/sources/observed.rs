@@ -11,10 +11,17 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::guard::FloatGuard;
 use crate::metrics::observe::observed;
 
 #[derive(Debug)]
 pub struct ObservedTable(pub ListingTable);
+
+impl ObservedTable {
+    fn guarded(&self, scan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        FloatGuard::over(observed(scan)?, &self.0.schema())
+    }
+}
 
 #[async_trait]
 impl TableProvider for ObservedTable {
@@ -45,7 +52,7 @@ impl TableProvider for ObservedTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        observed(self.0.scan(session, projection, filters, limit).await?)
+        self.guarded(self.0.scan(session, projection, filters, limit).await?)
     }
 
     async fn scan_with_args<'a>(
@@ -54,14 +61,15 @@ impl TableProvider for ObservedTable {
         args: ScanArgs<'a>,
     ) -> Result<ScanResult> {
         let found = self.0.scan_with_args(session, args).await?;
-        Ok(observed(found.into_inner())?.into())
+        Ok(self.guarded(found.into_inner())?.into())
     }
 
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        self.0.supports_filters_pushdown(filters)
+        // Conditions on folders choose files; which rows it is a filter above the scan decides.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
     fn statistics(&self) -> Option<Statistics> {

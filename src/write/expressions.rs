@@ -17,9 +17,10 @@ use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
-use super::parse::{parse, repaired, select};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::chains;
+use crate::planner::parse::{parse, select};
+use crate::planner::syntax;
 
 /// Name of the changed table in its own predicates, where the caller gives it none.
 pub const TARGET: &str = "target";
@@ -225,7 +226,8 @@ impl Binder {
             ));
         }
         let mut parsed = parsed;
-        repaired(&mut parsed);
+        let zone = self.state.config_options().execution.time_zone.as_deref();
+        syntax::corrected(&mut parsed, zone)?;
         Ok(parsed)
     }
 

@@ -14,8 +14,6 @@ pub mod layout;
 pub mod maintenance;
 mod merge;
 mod optimize;
-pub mod overflow;
-pub mod parse;
 mod partitions;
 pub mod relabel;
 mod rows;

@@ -3,17 +3,20 @@
 A readable companion of `tests/sqllogic`. Each query runs on a plain `datafusion.SessionContext` and
 through the engine, over the same Arrow tables; columns, types and rows must agree (in order where
 the query asks for one) and the engine must have run it natively, but for what `FALLS_BACK` lists.
+What the engine answers otherwise, and why, is in `test_query_cases.py` and `docs/correctness.md`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import io
 import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datafusion import SessionConfig, SessionContext
 
@@ -128,7 +131,6 @@ QUERIES: dict[str, list[str]] = {
         "select e.id, d.title from emp e cross join dept d where e.id < 3",
         "select count(*) from emp, dept, sale",
         "select dept_id, name, title from emp join dept using (dept_id)",
-        "select dept_id, name, title from emp full join dept using (dept_id)",
         "select name, title from emp natural join dept",
         "select name, title from emp natural left join dept order by name nulls last",
     ],
@@ -147,8 +149,6 @@ QUERIES: dict[str, list[str]] = {
         "select dept_id from emp union all select dept_id from dept",
         "select dept_id from emp intersect select dept_id from dept",
         "select dept_id from emp except select dept_id from dept",
-        "select dept_id from sale except all select dept_id from dept",
-        "select dept_id from sale intersect all select dept_id from emp",
         "select id, name from emp union all by name select 'x' as name, 0 as id",
         "(select id from emp order by id desc limit 2) union all (select 0) order by id",
     ],
@@ -264,7 +264,6 @@ QUERIES: dict[str, list[str]] = {
         "select to_timestamp('2024-02-29T12:00:00Z'), to_timestamp_millis(1700000000000), "
         "from_unixtime(0)",
         "select date_bin(interval '15 minutes', instant) from event",
-        "select cast('2024-01-01T00:00:00+02:00' as timestamp with time zone)",
         "select to_char(local, '%Y-%m-%d %H'), make_date(2024, 2, 29) from event",
         "select local < instant, local = timestamp '1969-07-20 20:17:00' from event",
     ],
@@ -336,7 +335,10 @@ def plain() -> SessionContext:
     config = SessionConfig().with_information_schema(True).with_target_partitions(PARTITIONS)
     ctx = SessionContext(config)
     for name, table in TABLES.items():
-        ctx.register_record_batches(name, [table.to_batches()])
+        # Through a file, so that fields of NULL structs are NULL (apache/datafusion#25120).
+        file = io.BytesIO()
+        pq.write_table(table, file, store_schema=True)
+        ctx.register_record_batches(name, [pq.read_table(file).to_batches()])
     return ctx
 
 
@@ -344,7 +346,7 @@ def plain() -> SessionContext:
 def engine() -> Iterator[fusiondelta.FusionDeltaEngine]:
     import fusiondelta
 
-    profile = fusiondelta.EngineProfile(target_partitions=PARTITIONS)
+    profile = fusiondelta.EngineProfile(target_partitions=PARTITIONS, string_views=True)
     with fusiondelta.FusionDeltaEngine(profile=profile) as engine:
         yield engine
 

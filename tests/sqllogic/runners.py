@@ -87,6 +87,8 @@ class Native:
     def session(self) -> Iterator[Lease]:
         import fusiondelta
 
-        profile = fusiondelta.EngineProfile(target_partitions=TARGET_PARTITIONS, pool_size=2)
+        profile = fusiondelta.EngineProfile(
+            target_partitions=TARGET_PARTITIONS, pool_size=2, string_views=True
+        )
         with fusiondelta.FusionDeltaEngine(profile=profile) as engine, engine.session() as ctx:
             yield self._Lease(engine, ctx)

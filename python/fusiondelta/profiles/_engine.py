@@ -25,6 +25,7 @@ from fusiondelta.profiles._value import (
     Converted,
     Value,
     default,
+    flag,
     instance_of,
     one_of,
     optional,
@@ -85,6 +86,7 @@ class NativeConfig:
         list_files_ttl: Seconds a listing stays good; None without end.
         file_statistics_cache: Bytes of statistics.
         snapshot_cache: Bytes of Delta snapshots.
+        string_views: Whether rows are handed over with views.
     """
 
     memory_limit: int | None
@@ -98,6 +100,7 @@ class NativeConfig:
     list_files_ttl: float | None
     file_statistics_cache: int
     snapshot_cache: int
+    string_views: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,10 @@ class EngineProfile(Value):
         options: Any DataFusion setting by its full name, ``datafusion.runtime.*`` among them; these
             win over the fields above. Texts, numbers or bools, kept as texts.
         limits: What is collected at most when rows are asked for as one object.
+        string_views: Whether results have Arrow's ``string_view``, ``binary_view`` and ``list_view``
+            where the plan has them. False gives ``string``, ``binary`` and ``list`` at any depth,
+            which pandas and all of pyarrow's kernels take; True spares the copy for consumers that
+            work with views, Polars among them.
 
     Raises:
         ConfigurationError: A value is not valid or a setting does not exist; the message names the
@@ -142,8 +149,10 @@ class EngineProfile(Value):
     cache: CacheProfile = CacheProfile.snapshot_pinned()
     options: Converted[Options, Mapping[str, str | int | float | bool]] = default(Options())
     limits: MaterializeLimits = MaterializeLimits()
+    string_views: bool = False
 
     def __post_init__(self) -> None:
+        self._check(flag, "string_views")
         self._check(optional(whole(1)), "target_partitions", "batch_size", "pool_size")
         self._check(optional(parse_bytes), "memory_limit")
         self._check(one_of("fair", "greedy", "unbounded"), "memory_pool")
@@ -258,6 +267,7 @@ class EngineProfile(Value):
             "list_files_ttl": None if ttl is None else ttl.total_seconds(),
             "file_statistics_cache": self.cache.statistics,
             "snapshot_cache": self.cache.snapshots,
+            "string_views": self.string_views,
         }
         return NativeConfig(**fields | self._runtime())
 

@@ -91,6 +91,7 @@ class Planned:
         fallback_reason: Why it goes that way.
         translate: Makes typed errors of upstream ones.
         check: Raises where the engine is closed, or of another process.
+        handed_over: Gives the schema in which rows of a DataFrame are handed over.
         entry: Who wants to know how it ends; None where nobody does.
         keep: What has to live as long as the query.
     """
@@ -105,6 +106,7 @@ class Planned:
         fallback_reason: str | None = None,
         translate: Callable[[BaseException], FusionDeltaError],
         check: Callable[[], None],
+        handed_over: Callable[[pa.Schema], object],
         entry: Entry | None = None,
         keep: tuple[Any, ...] = (),
     ) -> None:
@@ -119,6 +121,7 @@ class Planned:
         self._fallback_reason = fallback_reason
         self._translate = translate
         self._check = check
+        self._handed_over = handed_over
         self._keep = keep
         self._lock = threading.Lock()
         self._bundle: PlanBundle | None = None
@@ -140,8 +143,7 @@ class Planned:
 
         if self.native is not None:
             return pa.schema(self.native.schema)
-        schema: pa.Schema = self._frame.schema()
-        return schema
+        return pa.schema(self._handed_over(self._frame.schema()))
 
     @property
     def partitions(self) -> int:

@@ -325,7 +325,8 @@ class QueryRunner:
         """The text as `datafusion` parses it, and the tables in it with versions of their own."""
         from fusiondelta._native import rewritten
 
-        return rewritten(sql, self.dialect)
+        zone = self.settings.get("datafusion.execution.time_zone")
+        return rewritten(sql, self.dialect, zone)
 
     def _referred(self, sql: str) -> frozenset[str] | None:
         """Lower-case names of the tables in a query; None for all, where it asks the catalog."""
@@ -448,6 +449,7 @@ class QueryRunner:
             fallback_reason=fallback_reason,
             translate=asked.typed,
             check=self.native.check,
+            handed_over=self.native.handed_over,
             entry=begun.entry,
             keep=(*asked.resolved, *keep),
         )

@@ -67,7 +67,7 @@ def translate(
         ("Divide by zero", ExecutionError),
         ("Error during planning", SqlError),
         ("Schema error", SqlError),
-        ("This feature is not implemented", QueryError),
+        ("This feature is not implemented", SqlError),
     )
     for sign, kind in rules:
         if sign in text:

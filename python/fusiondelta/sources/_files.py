@@ -158,9 +158,14 @@ class ParquetSource(_FileSource):
 class CsvSource(_FileSource):
     """CSV files.
 
+    Files with a header are read by its names: columns may come in another order in each file, and
+    one that a file has not is NULL in its rows.
+
     Args:
         paths: A file, a folder, or several of them; local paths or URIs.
-        schema: Arrow schema; inferred from the first rows where None.
+        schema: Arrow schema of the columns by their position; inferred where None, from the first
+            rows of every file. A column that is empty in these is text; a later value that is not
+            of the inferred type is an error with its line.
         partition_columns: Hive-style partition columns with their Arrow types.
         extension: Ending of the file names within folders; ``.csv`` where None.
         compression: ``gzip``, ``bzip2``, ``xz`` or ``zstd``.
@@ -170,7 +175,7 @@ class CsvSource(_FileSource):
         escape: One character before a quote within a value.
         comment: One character that starts a line to skip.
         newlines_in_values: Whether quoted values may hold line ends (read without splitting files).
-        schema_infer_rows: Rows that inference looks at; DataFusion's default where None.
+        schema_infer_rows: Rows of each file that inference looks at; 1,000 where None.
     """
 
     kind = "csv"
@@ -217,11 +222,12 @@ class JsonSource(_FileSource):
 
     Args:
         paths: A file, a folder, or several of them; local paths or URIs.
-        schema: Arrow schema; inferred from the first rows where None.
+        schema: Arrow schema; inferred from all lines where None, which reads files once more.
         partition_columns: Hive-style partition columns with their Arrow types.
         extension: Ending of the file names within folders; ``.json`` where None.
         compression: ``gzip``, ``bzip2``, ``xz`` or ``zstd``.
-        schema_infer_rows: Rows that inference looks at; DataFusion's default where None.
+        schema_infer_rows: Rows that inference looks at; all where None. Keys that come first in
+            later rows are not read.
     """
 
     kind = "json"

@@ -4,8 +4,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr as SqlExpr, Ident, ObjectName, ObjectNamePart, SelectItem, SetExpr,
-    Statement, TableFactor, UnaryOperator, Value, VisitMut, visit_expressions_mut,
+    BinaryOperator, CastKind, DataType as SqlType, Expr as SqlExpr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart,
+    SelectItem, SetExpr, Statement, TableFactor, TimezoneInfo, UnaryOperator, Value, VisitMut,
+    visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -51,6 +53,69 @@ pub fn exact_fractions(parsed: &mut impl VisitMut) {
         }
         ControlFlow::<()>::Continue(())
     });
+}
+
+/// Gives timestamps WITH TIME ZONE a time zone, everywhere within: in a session that has none, DataFusion
+/// types them as local to whatever they are compared with.
+pub fn zoned(parsed: &mut impl VisitMut) {
+    let _ = visit_expressions_mut(parsed, |part| {
+        let value = match part {
+            SqlExpr::TypedString(text) => unit_of_zoned(&text.data_type)
+                .map(|unit| ("arrow_cast", SqlExpr::Value(text.value.clone()), unit)),
+            SqlExpr::Cast {
+                kind,
+                expr,
+                data_type,
+                ..
+            } => {
+                let function = match kind {
+                    CastKind::Cast | CastKind::DoubleColon => "arrow_cast",
+                    CastKind::TryCast | CastKind::SafeCast => "arrow_try_cast",
+                };
+                unit_of_zoned(data_type).map(|unit| (function, expr.as_ref().clone(), unit))
+            }
+            _ => None,
+        };
+        if let Some((function, value, unit)) = value {
+            let kind = format!("Timestamp({unit}, Some(\"+00:00\"))");
+            let kind = SqlExpr::Value(Value::SingleQuotedString(kind).into());
+            *part = call(function, vec![value, kind]);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+/// The unit of a timestamp type with a time zone; nothing for other types.
+fn unit_of_zoned(kind: &SqlType) -> Option<&'static str> {
+    let SqlType::Timestamp(precision, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) = kind else {
+        return None;
+    };
+    Some(match precision {
+        Some(0) => "Second",
+        Some(3) => "Millisecond",
+        Some(6) => "Microsecond",
+        None | Some(9) => "Nanosecond",
+        Some(_) => return None,
+    })
+}
+
+/// A function with its arguments.
+pub fn call(name: &str, arguments: Vec<SqlExpr>) -> SqlExpr {
+    let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+    SqlExpr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: arguments.into_iter().map(argument).collect(),
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
 }
 
 /// Mends what the parser gets wrong, from the leaves up or down alike.

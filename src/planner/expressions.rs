@@ -1,0 +1,90 @@
+//! Expressions that the planner carries out wrongly, in another form.
+
+use std::collections::HashSet;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Distinct, DistinctOn, Expr, LogicalPlan, SortExpr};
+use datafusion::optimizer::AnalyzerRule;
+
+/// Puts sound forms in the place of some expressions.
+///
+/// - `x IS TRUE` and the like are never NULL for the logical plan and may be for the physical one, which is an
+///   error where they are grouped.
+/// - An aggregate that orders by something twice, or by a constant, panics.
+#[derive(Debug)]
+pub struct SoundExpressions;
+
+impl AnalyzerRule for SoundExpressions {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|node| {
+            let node = match node {
+                LogicalPlan::Distinct(Distinct::On(distinct)) => {
+                    LogicalPlan::Distinct(Distinct::On(DistinctOn {
+                        sort_expr: distinct.sort_expr.map(once),
+                        ..distinct
+                    }))
+                }
+                other => other,
+            };
+            let names = NamePreserver::new(&node);
+            let changed = node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let changed = expr.transform_up(|part| Ok(sound(part)))?;
+                Ok(changed.update_data(|expr| name.restore(expr)))
+            })?;
+            match changed.transformed {
+                true => changed.map_data(LogicalPlan::recompute_schema),
+                false => Ok(changed),
+            }
+        })
+        .data()
+    }
+
+    fn name(&self) -> &'static str {
+        "sound_expressions"
+    }
+}
+
+fn sound(expr: Expr) -> Transformed<Expr> {
+    match expr {
+        Expr::IsTrue(inner) if !inner.is_volatile() => {
+            Transformed::yes(inner.clone().is_not_null().and(*inner))
+        }
+        Expr::IsFalse(inner) if !inner.is_volatile() => {
+            Transformed::yes(inner.clone().is_not_null().and(Expr::Not(inner)))
+        }
+        Expr::IsNotTrue(inner) if !inner.is_volatile() => {
+            Transformed::yes(inner.clone().is_null().or(Expr::Not(inner)))
+        }
+        Expr::IsNotFalse(inner) if !inner.is_volatile() => {
+            Transformed::yes(inner.clone().is_null().or(*inner))
+        }
+        Expr::IsUnknown(inner) => Transformed::yes(Expr::IsNull(inner)),
+        Expr::IsNotUnknown(inner) => Transformed::yes(Expr::IsNotNull(inner)),
+        Expr::AggregateFunction(AggregateFunction { func, mut params })
+            if !params.order_by.is_empty() =>
+        {
+            let count = params.order_by.len();
+            params.order_by = once(params.order_by);
+            let is_other = params.order_by.len() != count;
+            let expr = Expr::AggregateFunction(AggregateFunction { func, params });
+            match is_other {
+                true => Transformed::yes(expr),
+                false => Transformed::no(expr),
+            }
+        }
+        other => Transformed::no(other),
+    }
+}
+
+/// The order without what does not order anything further.
+fn once(order: Vec<SortExpr>) -> Vec<SortExpr> {
+    let mut seen = HashSet::new();
+    let mut order = order;
+    order.retain(|sort| !matches!(sort.expr, Expr::Literal(..)) && seen.insert(sort.expr.clone()));
+    order
+}

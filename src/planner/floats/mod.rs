@@ -1,0 +1,14 @@
+//! Floats by one law: NaN is larger than every other number and equal to itself, in every operator.
+
+pub mod canonical;
+mod extremes;
+mod sliding;
+
+use datafusion::logical_expr::AggregateUDF;
+
+pub use sliding::Sliding;
+
+/// Aggregates under the names of DataFusion's, for what these get wrong of floats.
+pub fn aggregates() -> [AggregateUDF; 3] {
+    [extremes::min(), extremes::max(), sliding::avg()]
+}

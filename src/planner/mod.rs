@@ -1,0 +1,77 @@
+//! What makes of a text the plan that SQL says: clauses that the planner would pass over are refused, and
+//! what it gets wrong is put right.
+
+pub mod calls;
+mod dependencies;
+mod expressions;
+pub mod floats;
+pub mod one_input;
+pub mod overflow;
+pub mod parse;
+mod pushdown;
+mod set_operations;
+pub mod subqueries;
+pub mod sums;
+pub mod syntax;
+mod using;
+mod windows;
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::ReturnFieldArgs;
+use datafusion::optimizer::AnalyzerRule;
+
+use expressions::SoundExpressions;
+use floats::canonical::{self, CanonicalNan};
+use overflow::CheckedArithmetic;
+use set_operations::CountedSetOperations;
+use subqueries::Subqueries;
+
+/// The field of a function that gives the type of its first argument, and NULL where an argument is.
+fn field_of_first(name: &str, arguments: &ReturnFieldArgs) -> Result<FieldRef> {
+    let fields = arguments.arg_fields;
+    let kind = fields
+        .first()
+        .map_or(DataType::Null, |field| field.data_type().clone());
+    let nullable = fields.iter().any(|field| field.is_nullable());
+    Ok(Arc::new(Field::new(name, kind, nullable)))
+}
+
+/// A session that plans by these rules, and knows their functions.
+///
+/// The rules come after DataFusion's own, which settle types.
+pub fn state(builder: SessionStateBuilder) -> Result<SessionState> {
+    let rules: [Arc<dyn AnalyzerRule + Send + Sync>; 5] = [
+        Arc::new(CountedSetOperations),
+        Arc::new(Subqueries::default()),
+        Arc::new(SoundExpressions),
+        Arc::new(CheckedArithmetic),
+        Arc::new(CanonicalNan),
+    ];
+    let builder = builder
+        .with_optimizer_rules(pushdown::logical_rules())
+        .with_physical_optimizer_rules(pushdown::physical_rules());
+    let builder = rules
+        .into_iter()
+        .fold(builder, SessionStateBuilder::with_analyzer_rule);
+    let mut state = builder.build();
+    for function in [sums::checked_sum()]
+        .into_iter()
+        .chain(floats::aggregates())
+    {
+        state.register_udaf(Arc::new(function))?;
+    }
+    let own = [
+        subqueries::single(),
+        subqueries::nullable(),
+        canonical::function(),
+    ];
+    for function in overflow::functions().chain(own) {
+        state.register_udf(function)?;
+    }
+    Ok(state)
+}

@@ -1,0 +1,163 @@
+//! Filters on their way down a plan.
+//!
+//! In a physical plan, DataFusion finds the columns of a filter in the rows beneath an operator by their names:
+//! where two are called alike it takes either (apache/datafusion#25244), and rows are lost. No filter goes below
+//! an operator that gives two columns of one name.
+//!
+//! In a logical plan, it takes a filter that is about no column for one about group keys, and puts it below an
+//! aggregate without any, which has a row whatever is filtered beneath it. No filter goes below such an aggregate.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::optimizer::{ApplyOrder, Optimizer};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+
+use super::dependencies::{self, SoundDependencies};
+use super::one_input::one_input;
+
+/// DataFusion's rules for logical plans, kept from what they get wrong.
+pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Vec::new();
+    for rule in Optimizer::new().rules {
+        if dependencies::BEFORE.contains(&rule.name()) {
+            rules.push(Arc::new(SoundDependencies));
+        }
+        rules.push(match rule.name() {
+            "push_down_filter" => Arc::new(AboveTotals(rule)),
+            _ => rule,
+        });
+    }
+    rules
+}
+
+#[derive(Debug)]
+struct AboveTotals(Arc<dyn OptimizerRule + Send + Sync>);
+
+impl OptimizerRule for AboveTotals {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        match &plan {
+            LogicalPlan::Filter(filter) if is_total(&filter.input) => Ok(Transformed::no(plan)),
+            _ => self.0.rewrite(plan, config),
+        }
+    }
+}
+
+fn is_total(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Filter(filter) => is_total(&filter.input),
+        _ => false,
+    }
+}
+
+/// DataFusion's rules for physical plans, those that push filters down kept from what they get wrong.
+pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let rules = PhysicalOptimizer::new().rules.into_iter();
+    rules
+        .map(|rule| match rule.name() {
+            name if name.starts_with("FilterPushdown") => Arc::new(Guarded(rule)) as _,
+            _ => rule,
+        })
+        .collect()
+}
+
+#[derive(Debug)]
+struct Guarded(Arc<dyn PhysicalOptimizerRule + Send + Sync>);
+
+impl PhysicalOptimizerRule for Guarded {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = plan
+            .transform_up(|node| {
+                Ok(match has_equal_names(&node) {
+                    true => Transformed::yes(Arc::new(Barrier { input: node }) as _),
+                    false => Transformed::no(node),
+                })
+            })
+            .data()?;
+        let plan = self.0.optimize(plan, config)?;
+        plan.transform_up(|node| {
+            Ok(match node.downcast_ref::<Barrier>() {
+                Some(barrier) => Transformed::yes(Arc::clone(&barrier.input)),
+                None => Transformed::no(node),
+            })
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn schema_check(&self) -> bool {
+        self.0.schema_check()
+    }
+}
+
+fn has_equal_names(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let schema = plan.schema();
+    let mut names = HashSet::with_capacity(schema.fields().len());
+    !schema
+        .fields()
+        .iter()
+        .all(|field| names.insert(field.name()))
+}
+
+/// Stands above an operator while filters are pushed, and lets none through.
+#[derive(Debug)]
+struct Barrier {
+    input: Arc<dyn ExecutionPlan>,
+}
+
+impl Barrier {
+    fn with(&self, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self { input })
+    }
+}
+
+impl DisplayAs for Barrier {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Barrier")
+    }
+}
+
+impl ExecutionPlan for Barrier {
+    fn name(&self) -> &'static str {
+        "Barrier"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    one_input!("a barrier");
+
+    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        internal_err!("a barrier does not run")
+    }
+}

@@ -1,0 +1,544 @@
+//! Subqueries as joins.
+//!
+//! DataFusion turns some subqueries into joins, some of them wrongly (apache/datafusion#24960, #25283, #25480,
+//! #25519), and refuses the others. Here every one is: a subquery whose rows depend on the rows around it
+//! becomes a query of its own, computed for all values that it depends on at once (Neumann and Kemper,
+//! "Unnesting Arbitrary Queries", BTW 2015). Where the dependence is a condition on its rows alone, the
+//! condition moves into the join instead.
+//!
+//! Two kinds are left to DataFusion: a value that depends on nothing around it, which is computed once before
+//! the query, and `x NOT IN (…)` of the like as a condition of its own, which its anti join knows.
+
+mod domain;
+mod pull;
+mod pushed;
+mod quantified;
+mod scalar;
+mod single;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{
+    Column, DFSchema, ExprSchema, JoinType, NullEquality, Result, TableReference, plan_err,
+};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    BinaryExpr, Distinct, DistinctOn, Expr, Filter, Join, JoinConstraint, LogicalPlan,
+    LogicalPlanBuilder, Operator, Projection, Subquery, SubqueryAlias,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+use pull::Pulling;
+use quantified::Quantified;
+pub use single::{nullable, single};
+
+/// Turns subqueries into joins.
+///
+/// One of the rules that come after types are settled.
+#[derive(Debug, Default)]
+pub struct Subqueries {
+    /// Names given so far. A session plans one query.
+    names: AtomicUsize,
+}
+
+impl AnalyzerRule for Subqueries {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        if !has_any(&plan)? {
+            return Ok(plan);
+        }
+        Rewriter { names: &self.names }.rewritten(plan, false)
+    }
+
+    fn name(&self) -> &'static str {
+        "subqueries_to_joins"
+    }
+}
+
+fn has_any(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| {
+        let mut found = matches!(node, LogicalPlan::Subquery(_));
+        node.apply_expressions(|expr| {
+            found |= is_within(expr);
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(found)
+    })
+}
+
+/// Whether an expression is, or has in it, a subquery.
+fn is_within(expr: &Expr) -> bool {
+    expr.exists(|part| Ok(is_subquery(part))).unwrap_or(true)
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_)
+    )
+}
+
+/// Whether a plan depends on rows around it, as far as they have the columns of `outer`; on any where `None`.
+fn depends(plan: &LogicalPlan, outer: Option<&DFSchema>) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found |= refers(expr, outer)?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(match found {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(found)
+}
+
+/// Whether an expression refers to rows around its query, as far as they have the columns of `outer`.
+fn refers(expr: &Expr, outer: Option<&DFSchema>) -> Result<bool> {
+    expr.exists(|part| {
+        Ok(match part {
+            Expr::OuterReferenceColumn(_, column) => {
+                outer.is_none_or(|schema| schema.has_column(column))
+            }
+            _ => false,
+        })
+    })
+}
+
+/// The expression, its references to rows around that have the columns of `outer` as columns.
+fn inlined(expr: Expr, outer: &DFSchema) -> Result<Expr> {
+    let changed = expr.transform(|part| {
+        Ok(match part {
+            Expr::OuterReferenceColumn(_, column) if outer.has_column(&column) => {
+                Transformed::yes(Expr::Column(column))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(changed.data)
+}
+
+/// The expression as one within a subquery of the rows it is about.
+fn as_outer(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let changed = expr.transform(|part| {
+        Ok(match part {
+            Expr::Column(column) => {
+                let field = schema.field_from_column(&column)?;
+                Transformed::yes(Expr::OuterReferenceColumn(Arc::clone(field), column))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(changed.data)
+}
+
+fn columns(plan: &LogicalPlan) -> Vec<Expr> {
+    plan.schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect()
+}
+
+fn filtered(conditions: Vec<Expr>, input: LogicalPlan) -> Result<LogicalPlan> {
+    match conjunction(conditions) {
+        Some(condition) => Ok(LogicalPlan::Filter(Filter::try_new(
+            condition,
+            Arc::new(input),
+        )?)),
+        None => Ok(input),
+    }
+}
+
+fn joined(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    kind: JoinType,
+    conditions: Vec<Expr>,
+) -> Result<LogicalPlan> {
+    Ok(LogicalPlan::Join(Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        vec![],
+        conjunction(conditions),
+        kind,
+        JoinConstraint::On,
+        NullEquality::NullEqualsNothing,
+        false,
+    )?))
+}
+
+#[derive(Clone, Copy)]
+struct Rewriter<'a> {
+    names: &'a AtomicUsize,
+}
+
+impl Rewriter<'_> {
+    /// A name that nothing has.
+    fn fresh(self, what: &str) -> String {
+        let number = self.names.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("__{what}_{number}")
+    }
+
+    /// The plan without subqueries; `is_nested` where it is one itself.
+    #[recursive::recursive]
+    fn rewritten(self, plan: LogicalPlan, is_nested: bool) -> Result<LogicalPlan> {
+        let plan = plan
+            .map_children(|child| {
+                let is_nested = is_nested || matches!(child, LogicalPlan::Subquery(_));
+                Ok(Transformed::yes(self.rewritten(child, is_nested)?))
+            })?
+            .data;
+        let plan = plan
+            .map_subqueries(|inner| match inner {
+                LogicalPlan::Subquery(subquery) => {
+                    let inner = Arc::unwrap_or_clone(subquery.subquery);
+                    let inner = self.rewritten(inner, true)?;
+                    Ok(Transformed::yes(LogicalPlan::Subquery(Subquery {
+                        subquery: Arc::new(inner),
+                        ..subquery
+                    })))
+                }
+                other => Ok(Transformed::yes(self.rewritten(other, true)?)),
+            })?
+            .data;
+        if let LogicalPlan::Join(join) = plan {
+            return self.join(join);
+        }
+        let mut found = false;
+        plan.apply_expressions(|expr| {
+            found |= is_within(expr);
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        match plan {
+            plan if !found => Ok(plan),
+            LogicalPlan::Filter(filter) => self.filter(filter, is_nested),
+            LogicalPlan::Projection(projection) => self.projection(projection),
+            LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
+            plan => self.others(plan),
+        }
+    }
+
+    fn filter(self, filter: Filter, is_nested: bool) -> Result<LogicalPlan> {
+        let columns = columns(&filter.input);
+        let input = Arc::unwrap_or_clone(filter.input);
+        let conditions = split_conjunction_owned(filter.predicate);
+        let (with, plain): (Vec<_>, Vec<_>) = conditions.into_iter().partition(is_within);
+        let mut input = filtered(plain, input)?;
+        let mut rest = Vec::new();
+        for condition in with {
+            match Quantified::of(condition) {
+                Ok(quantified) => {
+                    let schema = Arc::clone(input.schema());
+                    // The anti join that knows NULL.
+                    if quantified.is_plain_not_in(&schema)? && !is_nested {
+                        rest.push(quantified.into_expr());
+                    } else {
+                        input = self.selected(input, quantified)?;
+                    }
+                }
+                Err(condition) => {
+                    let condition = self.value(condition, &mut input, true)?;
+                    rest.push(condition);
+                }
+            }
+        }
+        let plan = filtered(rest, input)?;
+        restored(plan, columns)
+    }
+
+    fn projection(self, projection: Projection) -> Result<LogicalPlan> {
+        let mut input = Arc::unwrap_or_clone(projection.input);
+        let names = NamePreserver::new_for_projection();
+        let exprs = projection
+            .expr
+            .into_iter()
+            .map(|expr| {
+                let name = names.save(&expr);
+                Ok(name.restore(self.value(expr, &mut input, false)?))
+            })
+            .collect::<Result<_>>()?;
+        // The schema stays as it was said to be, whatever the joins make of NULL.
+        let made = Projection::try_new(exprs, Arc::new(input))?;
+        Ok(LogicalPlan::Projection(made))
+    }
+
+    fn distinct_on(self, distinct: DistinctOn) -> Result<LogicalPlan> {
+        let mut input = Arc::unwrap_or_clone(distinct.input);
+        let names = NamePreserver::new_for_projection();
+        let mut values = |exprs: Vec<Expr>| {
+            let values = exprs.into_iter().map(|expr| {
+                let name = names.save(&expr);
+                Ok(name.restore(self.value(expr, &mut input, false)?))
+            });
+            values.collect::<Result<Vec<_>>>()
+        };
+        let on = values(distinct.on_expr)?;
+        let select = values(distinct.select_expr)?;
+        let order = match distinct.sort_expr {
+            Some(order) => {
+                let exprs = values(order.iter().map(|sort| sort.expr.clone()).collect())?;
+                let pairs = order.iter().zip(exprs);
+                Some(pairs.map(|(sort, expr)| sort.with_expr(expr)).collect())
+            }
+            None => None,
+        };
+        let made = DistinctOn::try_new(on, select, order, Arc::new(input))?;
+        Ok(LogicalPlan::Distinct(Distinct::On(made)))
+    }
+
+    /// Nodes whose expressions are about the rows of their only input.
+    fn others(self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let input = match plan.inputs().as_slice() {
+            [input] => (*input).clone(),
+            _ => return plan_err!("a subquery is not supported in {}", plan.display()),
+        };
+        if !matches!(
+            plan,
+            LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Sort(_)
+        ) {
+            return plan_err!("a subquery is not supported in {}", plan.display());
+        }
+        let columns = columns(&plan);
+        let mut input = input;
+        let names = NamePreserver::new(&plan);
+        let exprs = plan
+            .expressions()
+            .into_iter()
+            .map(|expr| {
+                let name = names.save(&expr);
+                Ok(name.restore(self.value(expr, &mut input, false)?))
+            })
+            .collect::<Result<_>>()?;
+        let plan = plan.with_new_exprs(exprs, vec![input])?;
+        restored(plan, columns)
+    }
+
+    fn join(self, join: Join) -> Result<LogicalPlan> {
+        if let Some((inner, alias)) = lateral(&join.right) {
+            return self.lateral(join, inner, alias);
+        }
+        // Where only a subquery in it refers to the left side, it is not marked as lateral.
+        if depends(&join.right, Some(join.left.schema()))? {
+            let inner = join.right.as_ref().clone();
+            return self.lateral(join, inner, None);
+        }
+        let has = |expr: &Option<Expr>| expr.as_ref().is_some_and(is_within);
+        if !has(&join.filter) {
+            return Ok(LogicalPlan::Join(join));
+        }
+        let columns = columns_of(&join);
+        let Join {
+            left,
+            right,
+            on,
+            filter,
+            join_type,
+            join_constraint,
+            null_equality,
+            null_aware,
+            ..
+        } = join;
+        let (mut left, mut right) = (Arc::unwrap_or_clone(left), Arc::unwrap_or_clone(right));
+        let conditions = filter.map(split_conjunction_owned).unwrap_or_default();
+        let (with, mut plain): (Vec<_>, Vec<_>) = conditions.into_iter().partition(is_within);
+        let make = |left: LogicalPlan, right: LogicalPlan, conditions: Vec<Expr>| {
+            Join::try_new(
+                Arc::new(left),
+                Arc::new(right),
+                on,
+                conjunction(conditions),
+                join_type,
+                join_constraint,
+                null_equality,
+                null_aware,
+            )
+            .map(LogicalPlan::Join)
+        };
+        if join_type == JoinType::Inner {
+            let plan = make(left, right, plain)?;
+            return match conjunction(with) {
+                Some(condition) => self.filter(Filter::try_new(condition, Arc::new(plan))?, true),
+                None => Ok(plan),
+            };
+        }
+        for condition in with {
+            let condition = condition.transform_down(|part| {
+                if !is_subquery(&part) {
+                    return Ok(Transformed::no(part));
+                }
+                let of_left = is_about(&part, left.schema())?;
+                let side = match (of_left, is_about(&part, right.schema())?) {
+                    (_, false) => &mut left,
+                    (false, true) => &mut right,
+                    (true, true) => {
+                        return plan_err!(
+                            "a subquery in ON of a {join_type} join is not supported where it is about both \
+                             sides: {part}"
+                        );
+                    }
+                };
+                let value = self.value(part, side, false)?;
+                Ok(Transformed::new(value, true, TreeNodeRecursion::Jump))
+            })?;
+            plain.push(condition.data);
+        }
+        restored(make(left, right, plain)?, columns)
+    }
+
+    /// Each row of the left with the rows that the right has for it.
+    fn lateral(
+        self,
+        join: Join,
+        inner: LogicalPlan,
+        alias: Option<TableReference>,
+    ) -> Result<LogicalPlan> {
+        let columns = columns_of(&join);
+        let left = Arc::unwrap_or_clone(join.left);
+        if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
+            return plan_err!("LATERAL is not supported in a {} join", join.join_type);
+        }
+        let outputs: Vec<_> = inner.schema().columns();
+        let named: Vec<_> = join
+            .right
+            .schema()
+            .iter()
+            .map(|(_, field)| field.name().clone())
+            .collect();
+        let pulled = Pulling::new(self, &left, false).pulled(inner)?;
+        let qualifier = TableReference::bare(self.fresh("lateral"));
+        let kept = outputs.into_iter().zip(named).map(|(column, name)| {
+            let relation = alias.clone().or_else(|| column.relation.clone());
+            (column, relation, name)
+        });
+        let (right, mut conditions) = pulled.finished(kept.collect(), &qualifier, left.schema())?;
+        conditions.extend(join.on.into_iter().map(|(l, r)| l.eq(r)));
+        conditions.extend(join.filter);
+        let kind = match conditions.is_empty() {
+            true if join.join_type == JoinType::Left => {
+                conditions.push(datafusion::logical_expr::lit(true));
+                JoinType::Left
+            }
+            _ => join.join_type,
+        };
+        restored(joined(left, right, kind, conditions)?, columns)
+    }
+
+    /// The expression, its subqueries as columns that are joined to `input`.
+    ///
+    /// `is_condition` where rows for which it is NULL are left out like those for which it is false.
+    fn value(self, expr: Expr, input: &mut LogicalPlan, is_condition: bool) -> Result<Expr> {
+        if !is_within(&expr) {
+            return Ok(expr);
+        }
+        if is_condition
+            && let Expr::BinaryExpr(BinaryExpr {
+                left,
+                op: op @ (Operator::And | Operator::Or),
+                right,
+            }) = expr
+        {
+            let left = Box::new(self.value(*left, input, true)?);
+            let right = Box::new(self.value(*right, input, true)?);
+            return Ok(Expr::BinaryExpr(BinaryExpr { left, op, right }));
+        }
+        match Quantified::of(expr) {
+            Ok(quantified) => self.truth(quantified, input, is_condition),
+            Err(Expr::ScalarSubquery(subquery)) => {
+                self.scalar(Arc::unwrap_or_clone(subquery.subquery), input)
+            }
+            Err(expr) => {
+                let changed = expr
+                    .map_children(|part| Ok(Transformed::yes(self.value(part, input, false)?)))?;
+                Ok(changed.data)
+            }
+        }
+    }
+
+    /// The rows of `input` for which it is true.
+    fn selected(self, input: LogicalPlan, quantified: Quantified) -> Result<LogicalPlan> {
+        if let Some(truth) = quantified.known()? {
+            return filtered(vec![datafusion::logical_expr::lit(truth)], input);
+        }
+        let mut input = input;
+        let quantified = self.with_columns(quantified, &mut input)?;
+        if let Some(truth) = self.once(&quantified, input.schema())? {
+            return filtered(vec![truth], input);
+        }
+        let (subquery, is_anti) = quantified.selecting(input.schema())?;
+        let kind = match is_anti {
+            true => JoinType::LeftAnti,
+            false => JoinType::LeftSemi,
+        };
+        let pulled = Pulling::new(self, &input, true).pulled(subquery)?;
+        let qualifier = TableReference::bare(self.fresh("subquery"));
+        let (right, conditions) = pulled.finished(vec![], &qualifier, input.schema())?;
+        joined(input, right, kind, always(conditions))
+    }
+
+    /// Whether a subquery has rows, for each row of `input`: a column that is never NULL.
+    fn mark(self, subquery: LogicalPlan, input: &mut LogicalPlan) -> Result<Expr> {
+        let pulled = Pulling::new(self, input, true).pulled(subquery)?;
+        let qualifier = TableReference::bare(self.fresh("subquery"));
+        let (right, conditions) = pulled.finished(vec![], &qualifier, input.schema())?;
+        let left = std::mem::replace(input, LogicalPlanBuilder::empty(false).build()?);
+        *input = joined(left, right, JoinType::LeftMark, always(conditions))?;
+        Ok(Expr::Column(Column::new(Some(qualifier), "mark")))
+    }
+}
+
+/// A join needs a condition.
+fn always(conditions: Vec<Expr>) -> Vec<Expr> {
+    match conditions.is_empty() {
+        true => vec![datafusion::logical_expr::lit(true)],
+        false => conditions,
+    }
+}
+
+/// The subquery of a lateral join, and what it is called.
+fn lateral(right: &LogicalPlan) -> Option<(LogicalPlan, Option<TableReference>)> {
+    match right {
+        LogicalPlan::Subquery(subquery) => Some((subquery.subquery.as_ref().clone(), None)),
+        LogicalPlan::SubqueryAlias(SubqueryAlias { input, alias, .. }) => match input.as_ref() {
+            LogicalPlan::Subquery(subquery) => {
+                Some((subquery.subquery.as_ref().clone(), Some(alias.clone())))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether an expression, or a subquery in it, refers to columns of `schema`.
+fn is_about(expr: &Expr, schema: &DFSchema) -> Result<bool> {
+    expr.exists(|part| {
+        Ok(match part {
+            Expr::Column(column) => schema.has_column(column),
+            Expr::Exists(exists) => depends(&exists.subquery.subquery, Some(schema))?,
+            Expr::InSubquery(within) => depends(&within.subquery.subquery, Some(schema))?,
+            Expr::SetComparison(set) => depends(&set.subquery.subquery, Some(schema))?,
+            Expr::ScalarSubquery(subquery) => depends(&subquery.subquery, Some(schema))?,
+            _ => false,
+        })
+    })
+}
+
+fn columns_of(join: &Join) -> Vec<Expr> {
+    join.schema
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect()
+}
+
+/// The plan with these columns alone.
+fn restored(plan: LogicalPlan, columns: Vec<Expr>) -> Result<LogicalPlan> {
+    if plan.schema().fields().len() == columns.len() {
+        return Ok(plan);
+    }
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}

@@ -1,0 +1,318 @@
+//! Columns that a join by USING has merged.
+//!
+//! DataFusion takes the left table's for them, which is NULL for rows of the right alone, and does not know them
+//! in WHERE. Here an unqualified reference becomes what it stands for: the left one's in an inner or left join,
+//! the right one's in a right join, whichever is there in a full one.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectNamePart, Query, ReplaceSelectElement,
+    ReplaceSelectItem, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, VisitMut,
+    VisitorMut,
+};
+
+use super::parse;
+use crate::error::{ErrorKind, NativeError, Result};
+
+/// Resolves the merged columns of every query within.
+///
+/// # Errors
+/// `sql` for right and full joins whose merged columns cannot be told.
+pub fn resolve(parsed: &mut impl VisitMut) -> Result<()> {
+    match parsed.visit(&mut Resolver) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Resolver;
+
+impl VisitorMut for Resolver {
+    type Break = NativeError;
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<NativeError> {
+        let outcome = match query.body.as_mut() {
+            SetExpr::Select(select) => in_select(select).map(|merged| {
+                // What is selected under the name comes first.
+                let merged: Vec<_> = merged
+                    .into_iter()
+                    .filter(|one| !is_selected(select, &one.name))
+                    .collect();
+                if !merged.is_empty() {
+                    let _ = query.order_by.visit(&mut Replacer::of(&merged));
+                }
+            }),
+            SetExpr::SetOperation { left, right, .. } => {
+                in_operand(left).and_then(|()| in_operand(right))
+            }
+            _ => Ok(()),
+        };
+        match outcome {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+fn in_operand(operand: &mut SetExpr) -> Result<()> {
+    match operand {
+        SetExpr::Select(select) => in_select(select).map(drop),
+        SetExpr::SetOperation { left, right, .. } => {
+            in_operand(left)?;
+            in_operand(right)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A merged column and what it stands for.
+struct Merged {
+    name: Ident,
+    value: Expr,
+    /// Whether it is other than the left table's.
+    is_other: bool,
+}
+
+fn in_select(select: &mut Select) -> Result<Vec<Merged>> {
+    let mut merged = Vec::new();
+    for from in &mut select.from {
+        in_from(from, &mut merged)?;
+    }
+    if merged.is_empty() {
+        return Ok(merged);
+    }
+    for item in &mut select.projection {
+        if let SelectItem::Wildcard(options) = item {
+            let others: Vec<_> = merged.iter().filter(|one| one.is_other).collect();
+            if others.is_empty() {
+                continue;
+            }
+            let items = options
+                .opt_replace
+                .get_or_insert(ReplaceSelectItem { items: vec![] });
+            for one in others {
+                if !items
+                    .items
+                    .iter()
+                    .any(|item| is_same(&item.column_name, &one.name))
+                {
+                    items.items.push(Box::new(ReplaceSelectElement {
+                        expr: one.value.clone(),
+                        column_name: one.name.clone(),
+                        as_keyword: true,
+                    }));
+                }
+            }
+        } else if let SelectItem::UnnamedExpr(Expr::Identifier(name)) = item
+            && let Some(one) = find(&merged, name)
+        {
+            *item = SelectItem::ExprWithAlias {
+                expr: one.value.clone(),
+                alias: one.name.clone(),
+            };
+        }
+    }
+    let mut replacer = Replacer::of(&merged);
+    let _ = select.projection.visit(&mut replacer);
+    let _ = select.selection.visit(&mut replacer);
+    let _ = select.group_by.visit(&mut replacer);
+    let _ = select.having.visit(&mut replacer);
+    let _ = select.qualify.visit(&mut replacer);
+    Ok(merged)
+}
+
+fn in_from(from: &mut TableWithJoins, merged: &mut Vec<Merged>) -> Result<()> {
+    let own = merged.len();
+    let mut tables = vec![name_of(&from.relation)];
+    for Join {
+        relation,
+        join_operator,
+        ..
+    } in &mut from.joins
+    {
+        let _ = join_operator.visit(&mut Replacer::of(&merged[own..]));
+        let right = name_of(relation);
+        let kind = kind_of(join_operator);
+        match kind {
+            Some((kind, JoinConstraint::Using(names))) => {
+                for name in names {
+                    let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else {
+                        continue;
+                    };
+                    merge(merged, own, &tables, right.as_ref(), kind, name)?;
+                }
+            }
+            Some((kind @ (Kind::Right | Kind::Full), JoinConstraint::Natural)) => {
+                return Err(unknown(kind, "NATURAL"));
+            }
+            _ => {}
+        }
+        tables.push(right);
+    }
+    Ok(())
+}
+
+fn merge(
+    merged: &mut Vec<Merged>,
+    own: usize,
+    tables: &[Option<Ident>],
+    right: Option<&Ident>,
+    kind: Kind,
+    name: &Ident,
+) -> Result<()> {
+    let column = |table: &Ident| Expr::CompoundIdentifier(vec![table.clone(), name.clone()]);
+    let before = merged[own..]
+        .iter()
+        .position(|one| is_same(&one.name, name))
+        .map(|place| place + own);
+    let left = match (before, tables) {
+        (Some(place), _) => Some(merged[place].value.clone()),
+        (None, [Some(table)]) => Some(column(table)),
+        _ => None,
+    };
+    if before.is_some_and(|place| merged[place].is_other) {
+        return Err(NativeError::new(
+            ErrorKind::Sql,
+            format!(
+                "USING ({name}) is not supported after a RIGHT or FULL JOIN that has merged {name}; name the \
+                 columns with ON"
+            ),
+        ));
+    }
+    let (value, is_other) = match (kind, left, right) {
+        (Kind::Inner | Kind::Left, Some(left), _) => (left, false),
+        // DataFusion's own way: it knows which table has the column.
+        (Kind::Inner | Kind::Left, None, _) => return Ok(()),
+        (Kind::Right, _, Some(right)) => (column(right), true),
+        (Kind::Full, Some(left), Some(right)) => (coalesce(left, column(right)), true),
+        _ => return Err(unknown(kind, "USING")),
+    };
+    let one = Merged {
+        name: name.clone(),
+        value,
+        is_other,
+    };
+    match before {
+        Some(place) => merged[place] = one,
+        None => merged.push(one),
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Inner,
+    Left,
+    Right,
+    Full,
+}
+
+fn kind_of(operator: &JoinOperator) -> Option<(Kind, &JoinConstraint)> {
+    Some(match operator {
+        JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => {
+            (Kind::Inner, constraint)
+        }
+        JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => {
+            (Kind::Left, constraint)
+        }
+        JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
+            (Kind::Right, constraint)
+        }
+        JoinOperator::FullOuter(constraint) => (Kind::Full, constraint),
+        _ => return None,
+    })
+}
+
+fn unknown(kind: Kind, how: &str) -> NativeError {
+    let kind = match kind {
+        Kind::Right => "RIGHT",
+        _ => "FULL",
+    };
+    NativeError::new(
+        ErrorKind::Sql,
+        format!("{kind} JOIN with {how} is not supported here; name the columns with ON"),
+    )
+}
+
+/// What a relation's columns can be qualified with.
+fn name_of(factor: &TableFactor) -> Option<Ident> {
+    match factor {
+        TableFactor::Table { name, alias, .. } => match (alias, name.0.as_slice()) {
+            (Some(alias), _) => Some(alias.name.clone()),
+            (None, [ObjectNamePart::Identifier(name)]) => Some(name.clone()),
+            _ => None,
+        },
+        TableFactor::Derived { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::Function { alias, .. } => alias.as_ref().map(|alias| alias.name.clone()),
+        _ => None,
+    }
+}
+
+fn coalesce(left: Expr, right: Expr) -> Expr {
+    parse::call("coalesce", vec![left, right])
+}
+
+fn is_selected(select: &Select, name: &Ident) -> bool {
+    select.projection.iter().any(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => is_same(alias, name),
+        SelectItem::UnnamedExpr(Expr::Identifier(other)) => is_same(other, name),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+            parts.last().is_some_and(|last| is_same(last, name))
+        }
+        SelectItem::Wildcard(_) => true,
+        _ => false,
+    })
+}
+
+fn find<'a>(merged: &'a [Merged], name: &Ident) -> Option<&'a Merged> {
+    merged.iter().find(|one| is_same(&one.name, name))
+}
+
+fn is_same(one: &Ident, other: &Ident) -> bool {
+    folded(one) == folded(other)
+}
+
+fn folded(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
+    }
+}
+
+/// Puts what merged columns stand for in their place, but in queries within.
+struct Replacer<'a> {
+    merged: &'a [Merged],
+    depth: usize,
+}
+
+impl<'a> Replacer<'a> {
+    fn of(merged: &'a [Merged]) -> Self {
+        Self { merged, depth: 0 }
+    }
+}
+
+impl VisitorMut for Replacer<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0
+            && let Expr::Identifier(name) = expr
+            && let Some(one) = find(self.merged, name)
+        {
+            *expr = one.value.clone();
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,333 @@
+"""Ordinary SQL that came out wrong: the right rows, in each form of the tables.
+
+The values are the standard's; where it leaves something open, what docs/correctness.md says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fusiondelta import EngineProfile, ExecutionError, FusionDeltaEngine, SqlError
+from tests.harness.table_forms import FORMS, table_forms
+
+INT = pa.int64()
+INF, NAN = math.inf, math.nan
+STRUCT = pa.struct([("a", INT), ("t", pa.string())])
+
+TABLES = {
+    "t": pa.table(
+        {
+            "id": pa.array([1, 2, 3, None], INT),
+            "p": ["x", "y", None, "x"],
+            "f": [1.0, NAN, -1.0, None],
+        }
+    ),
+    "y": pa.table(
+        {"id": list(range(6)), "year": pa.array([2020, 2021, 2022, 2020, 2021, None], pa.int32())}
+    ),
+    "w": pa.table({"g": ["a", "a", "b", "b"], "k": [1, 2, 3, 4]}),
+    "s": pa.table(
+        {
+            "id": [1, 2, 3],
+            "s": pa.array([{"a": 1, "t": "q"}, None, {"a": None, "t": None}], STRUCT),
+            "l": pa.array([[{"a": 1, "t": "z"}, None], None, []], pa.list_(STRUCT)),
+        }
+    ),
+    "big": pa.table(
+        {
+            "i": pa.array([2**62, 1, -(2**63)], INT),
+            "j": pa.array([2**31 - 1, 1, -(2**31)], pa.int32()),
+        }
+    ),
+    "cust": pa.table(
+        {"id": [f"c{i}" for i in range(300)], "region": [f"r{i % 3 + 1}" for i in range(300)]}
+    ),
+    "reg": pa.table(
+        {"id": ["r1", "r2", "r3", "r4"], "name": ["Region 1", "Region 2", "Region 3", "Region 4"]}
+    ),
+    # NaN as arithmetic on many processors leaves it: with a sign.
+    "odd": pa.table({"g": [1, 1, 2, 2], "f": [1.0, -NAN, -INF, None]}),
+    "one_nan": pa.table({"f": [NAN, 1.0]}),
+    "a": pa.table({"id": [1, 2, 2, 2], "x": [1, 2, 3, 4]}),
+    "b": pa.table({"id": [2, 3], "y": [5, 6]}),
+    "f1": pa.table({"g": pa.array([], pa.string()), "k": pa.array([], pa.int32())}),
+    "f2": pa.table({"g": ["u"], "b": [True], "k": pa.array([-1], pa.int32())}),
+}
+PARTITIONED = {"t": ["p"], "y": ["year"]}
+
+# The rows of each query, by the subject it stands for.
+ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
+    "NULL in conditions": {
+        "SELECT id FROM t WHERE id = NULL": [],
+        "SELECT id FROM t WHERE id IN (NULL)": [],
+        "SELECT id FROM t WHERE id NOT IN (1, NULL)": [],
+        "SELECT id FROM t WHERE id BETWEEN NULL AND 5": [],
+        "SELECT id FROM t WHERE p IN ('x', NULL)": [(1,), (None,)],
+        "SELECT id FROM t WHERE p = p": [(1,), (2,), (None,)],
+        "SELECT id FROM t WHERE p NOT IN ('x', NULL)": [],
+        "SELECT k FROM w WHERE g IS NOT DISTINCT FROM 'a' AND k > 1": [(2,)],
+        "SELECT id FROM t WHERE (p = 'x') IS NOT TRUE": [(2,), (3,)],
+        "SELECT (p = 'x') IS FALSE c, count(*) FROM t GROUP BY c": [(False, 3), (True, 1)],
+        "SELECT DISTINCT (p = 'x') IS TRUE c FROM t": [(False,), (True,)],
+    },
+    "partition columns in expressions": {
+        "SELECT id FROM y WHERE year + 1 = 2022": [(1,), (4,)],
+        "SELECT id FROM y WHERE year - 2020 IN (0, 2)": [(0,), (2,), (3,)],
+        "SELECT id FROM y WHERE CASE WHEN year = 2021 THEN true ELSE false END": [(1,), (4,)],
+        "SELECT id FROM y WHERE year + 1 IS NULL": [(5,)],
+        "SELECT year, count(*) c FROM y GROUP BY year HAVING year + 1 = 2022": [(2021, 2)],
+        "SELECT id FROM (SELECT id, year q FROM y) z WHERE q + 1 = 2022": [(1,), (4,)],
+    },
+    "columns of one name": {
+        "SELECT count(*) FROM (SELECT c.id cid, g.id gid FROM cust c LEFT JOIN reg g ON "
+        "c.region = g.id GROUP BY c.id, g.id) x WHERE x.gid IN (SELECT id FROM reg WHERE name = "
+        "'Region 3')": [(100,)],
+        "SELECT a3.b FROM f1 a1 FULL JOIN f2 a2 ON a1.k = a2.k RIGHT JOIN f2 a3 ON a1.g = a3.g "
+        "WHERE a3.b AND a2.b IS NULL": [(True,)],
+    },
+    "NaN": {
+        "SELECT f FROM t WHERE f < 0": [(-1.0,)],
+        "SELECT f FROM t WHERE f > 4": [(NAN,)],
+        "SELECT f FROM t WHERE f = 'NaN'": [(NAN,)],
+        "SELECT f FROM t WHERE f <> 'NaN'": [(1.0,), (-1.0,)],
+        "SELECT f FROM t WHERE NOT (f < 5)": [(NAN,)],
+        "SELECT max(f), min(f) FROM t": [(NAN, -1.0)],
+        "SELECT count(*) FROM t a JOIN t b ON a.f = b.f": [(3,)],
+        "SELECT f FROM one_nan WHERE f < 0": [],
+        "SELECT f FROM one_nan": [(NAN,), (1.0,)],
+        "SELECT f FROM odd WHERE f > 0": [(1.0,), (NAN,)],
+        "SELECT f FROM odd WHERE f = 'NaN'": [(NAN,)],
+        "SELECT g, max(f), min(f) FROM odd GROUP BY g": [(1, NAN, 1.0), (2, -INF, -INF)],
+        "SELECT 0.0::double / 0.0::double > 1 c": [(True,)],
+        "SELECT g FROM odd WHERE f - f > 5": [(1,), (2,)],
+        "SELECT '-nan'::double = 'nan'::double c": [(True,)],
+    },
+    "frames that slide over NaN": {
+        "SELECT sum(x) OVER (ORDER BY i ROWS 1 PRECEDING) s, avg(x) OVER (ORDER BY i ROWS 1 "
+        "PRECEDING) m FROM (VALUES (1, 'nan'::double), (2, 1), (3, 'inf'), (4, 2), (5, 3)) "
+        "v(i, x)": [
+            (NAN, NAN),
+            (NAN, NAN),
+            (INF, INF),
+            (INF, INF),
+            (5.0, 2.5),
+        ],
+        "SELECT sum(x) OVER (ORDER BY i ROWS BETWEEN 1 PRECEDING AND 1 PRECEDING) s FROM (VALUES "
+        "(1, 1e300), (2, 1), (3, 2)) v(i, x)": [(None,), (1e300,), (1.0,)],
+    },
+    "windows made of windows": {
+        "SELECT k, sum(k) OVER (q ORDER BY k) x FROM w WINDOW q AS (PARTITION BY g)": [
+            (1, 1),
+            (2, 3),
+            (3, 3),
+            (4, 7),
+        ],
+        "SELECT k, sum(k) OVER (q) x FROM w WINDOW q AS (PARTITION BY g)": [
+            (1, 3),
+            (2, 3),
+            (3, 7),
+            (4, 7),
+        ],
+        "SELECT k, sum(k) OVER q2 x FROM w WINDOW q AS (PARTITION BY g), q2 AS (q ORDER BY k)": [
+            (1, 1),
+            (2, 3),
+            (3, 3),
+            (4, 7),
+        ],
+        "SELECT k FROM w QUALIFY row_number() OVER q = 1 WINDOW q AS (PARTITION BY g ORDER BY k)": [
+            (1,),
+            (3,),
+        ],
+        "SELECT k FROM w WINDOW q AS (ORDER BY k) ORDER BY row_number() OVER q DESC LIMIT 1": [
+            (4,)
+        ],
+    },
+    "fields of NULL structs": {
+        "SELECT id, s.a, s.t FROM s": [(1, 1, "q"), (2, None, None), (3, None, None)],
+        "SELECT id FROM s WHERE s.a = 0 OR s.t = ''": [],
+        "SELECT sum(coalesce(s.a, 100)) FROM s": [(201,)],
+        "SELECT id, unnest(s) FROM s": [(1, 1, "q"), (2, None, None), (3, None, None)],
+        "SELECT get_field(u, 'a') x FROM (SELECT unnest(l) u FROM s) z": [(1,), (None,)],
+    },
+    "sums": {
+        "SELECT sum(i) FROM (SELECT 9223372036854775807 i UNION ALL SELECT 9 UNION "
+        "ALL SELECT -9)": [(2**63 - 1,)],
+        "SELECT sum(i) + 1 FROM big WHERE i < 5": [(-(2**63) + 2,)],
+        "SELECT sum(j) FROM big": [(-1 + 1,)],
+        "SELECT sum(DISTINCT i) FROM (VALUES (1), (1), (2)) v(i)": [(3,)],
+        "SELECT sum(i) FILTER (WHERE i = 1) FROM big": [(1,)],
+        "SELECT sum(i) FROM big WHERE i = 7": [(None,)],
+        "SELECT k, sum(k) OVER (ORDER BY k ROWS 1 PRECEDING) x FROM w": [
+            (1, 1),
+            (2, 3),
+            (3, 5),
+            (4, 7),
+        ],
+    },
+    "volatile functions": {
+        "SELECT count(*) FROM (SELECT r, r AS q FROM (SELECT random() r FROM w)) WHERE r = q": [
+            (4,)
+        ],
+        "SELECT count(*) FROM (SELECT named_struct('a', r, 'b', r) z FROM (SELECT random() r FROM "
+        "w)) WHERE z.a = z.b": [(4,)],
+        "SELECT count(DISTINCT uuid()) FROM w": [(4,)],
+    },
+    "EXCEPT ALL and INTERSECT ALL": {
+        "SELECT id FROM a EXCEPT ALL SELECT 2": [(1,), (2,), (2,)],
+        "SELECT id FROM a INTERSECT ALL SELECT 2": [(2,)],
+        "SELECT id FROM a EXCEPT SELECT 2": [(1,)],
+        "SELECT id FROM a INTERSECT SELECT 2": [(2,)],
+        "SELECT p FROM t EXCEPT ALL SELECT NULL": [("x",), ("x",), ("y",)],
+    },
+    "merged columns of joins": {
+        "SELECT id FROM a JOIN b USING (id) WHERE id = 2 AND x < 4": [(2,), (2,)],
+        "SELECT id, x, y FROM a RIGHT JOIN b USING (id) WHERE id = 3": [(3, None, 6)],
+        "SELECT id, count(*) FROM a FULL JOIN b USING (id) GROUP BY id ORDER BY id": [
+            (1, 1),
+            (2, 3),
+            (3, 1),
+        ],
+        "SELECT * FROM (SELECT DISTINCT id FROM a) a FULL JOIN b USING (id)": [
+            (1, None),
+            (2, 5),
+            (3, 6),
+        ],
+        "SELECT id FROM a NATURAL JOIN b WHERE x = 2": [(2,)],
+    },
+    "LIMIT without columns": {
+        "SELECT 'a' c FROM w LIMIT 1": [("a",)],
+        "SELECT 'a' c FROM w LIMIT 1 OFFSET 4": [],
+        "SELECT 'a' c FROM w LIMIT 2 OFFSET 3": [("a",)],
+        "SELECT count(*) FROM (SELECT 1 FROM w LIMIT 3)": [(3,)],
+    },
+    "orders that say something twice": {
+        "SELECT g, first_value(k ORDER BY k DESC, k) x FROM w GROUP BY g": [("a", 2), ("b", 4)],
+        "SELECT DISTINCT ON (g) g, k FROM w ORDER BY g, k, g, k": [("a", 1), ("b", 3)],
+    },
+}
+
+# What is refused, or fails, by a word of the error.
+ERRORS: dict[str, tuple[type[Exception], str]] = {
+    "SELECT i * 4 FROM big": (ExecutionError, "overflow"),
+    "SELECT i + i FROM big": (ExecutionError, "overflow"),
+    "SELECT i - 1 FROM big": (ExecutionError, "overflow"),
+    "SELECT -i FROM big": (ExecutionError, "overflow"),
+    "SELECT j * j * j FROM big": (ExecutionError, "overflow"),
+    "SELECT 9223372036854775807 + 1": (ExecutionError, "overflow"),
+    "SELECT sum(i) * 4 FROM big": (ExecutionError, "overflow"),
+    "SELECT sum(i) FROM (SELECT 9223372036854775807 i UNION ALL SELECT 1)": (
+        ExecutionError,
+        "overflow",
+    ),
+    "SELECT sum(DISTINCT i) FROM (VALUES (9223372036854775807), (1), (2)) v(i)": (
+        ExecutionError,
+        "overflow",
+    ),
+    "SELECT g, sum(i) FROM (SELECT 1 g, 9223372036854775807 i UNION ALL SELECT 1, 1) GROUP BY g": (
+        ExecutionError,
+        "overflow",
+    ),
+    "SELECT sum(9e37::decimal(38, 0)) FROM w": (ExecutionError, "overflow"),
+    "SELECT * FROM w PREWHERE k = 1": (SqlError, "PREWHERE"),
+    "SELECT * FROM w TABLESAMPLE (10 PERCENT)": (SqlError, "TABLESAMPLE"),
+    "SELECT g, count(*) FROM w GROUP BY g WITH ROLLUP": (SqlError, "WITH ROLLUP"),
+    "SELECT g, count(*) FROM w GROUP BY g WITH TOTALS": (SqlError, "WITH TOTALS"),
+    "SELECT k FROM w START WITH k = 1 CONNECT BY PRIOR k = k": (SqlError, "CONNECT BY"),
+    "SELECT k FROM w FOR UPDATE": (SqlError, "FOR UPDATE"),
+    "SELECT k FROM w SETTINGS max_threads = 1": (SqlError, "SETTINGS"),
+    "SELECT k FROM w FORMAT CSV": (SqlError, "FORMAT"),
+    "SELECT k FROM w WITH (NOLOCK)": (SqlError, "WITH"),
+    "SELECT TOP 1 k FROM w": (SqlError, "TOP"),
+    "SELECT k FROM w ORDER BY k FETCH FIRST 1 ROW ONLY": (SqlError, "FETCH"),
+    "SELECT upper(DISTINCT g) FROM w": (SqlError, "DISTINCT"),
+    "SELECT upper(g) FILTER (WHERE false) FROM w": (SqlError, "FILTER"),
+    "SELECT upper(g ORDER BY k) FROM w": (SqlError, "ORDER BY"),
+    "SELECT upper(g) OVER () FROM w": (SqlError, "OVER"),
+    "SELECT k, sum(k) OVER (q PARTITION BY k) FROM w WINDOW q AS (PARTITION BY g)": (
+        SqlError,
+        "PARTITION BY",
+    ),
+    "SELECT sum(k) OVER (q ORDER BY g) FROM w WINDOW q AS (ORDER BY k)": (SqlError, "ORDER BY"),
+    "SELECT sum(k) OVER (q ORDER BY k) FROM w WINDOW q AS (ROWS 1 PRECEDING)": (SqlError, "frame"),
+    "SELECT sum(k) OVER q FROM w WINDOW q AS (ORDER BY k), q AS (ORDER BY g)": (SqlError, "twice"),
+    "SELECT sum(k) OVER nothing FROM w": (SqlError, "nothing"),
+    "SELECT id FROM a NATURAL FULL JOIN b": (SqlError, "NATURAL"),
+    "SELECT id FROM a FULL JOIN b USING (id) JOIN (VALUES (1), (3)) c(id) USING (id)": (
+        SqlError,
+        "USING",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    return table_forms(Path(tmp_path_factory.mktemp("forms")), TABLES, PARTITIONED)
+
+
+@pytest.fixture(scope="module", params=[1, 4], ids=["one-part", "four-parts"])
+def shared(request: pytest.FixtureRequest) -> Any:
+    with FusionDeltaEngine(EngineProfile(target_partitions=request.param)) as engine:
+        yield engine
+
+
+def _plain(value: object) -> object:
+    return "NaN" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _bag(rows: list[tuple[object, ...]]) -> Counter[tuple[object, ...]]:
+    return Counter(tuple(_plain(value) for value in row) for row in rows)
+
+
+def _rows(engine: FusionDeltaEngine, sql: str, sources: dict[str, Any]) -> list[tuple[Any, ...]]:
+    table = engine.query(sql, sources=sources).to_table()
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("sql", "want"),
+    [
+        pytest.param(sql, want, id=f"{subject}: {sql[:60]}")
+        for subject, cases in ROWS.items()
+        for sql, want in cases.items()
+    ],
+)
+def test_rows(shared, forms, sql, want, form):
+    assert _bag(_rows(shared, sql, forms[form])) == _bag(want)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("sql", ERRORS)
+def test_errors(shared, forms, sql, form):
+    kind, says = ERRORS[sql]
+    with pytest.raises(kind, match=f"(?i){says}"):
+        _rows(shared, sql, forms[form])
+
+
+BERLIN = pa.table({"at": pa.array([0, 3600 * 10**6], pa.timestamp("us", "Europe/Berlin"))})
+
+
+@pytest.mark.parametrize(
+    "instant",
+    [
+        "TIMESTAMP WITH TIME ZONE '1970-01-01T01:00:00+01:00'",
+        "TIMESTAMPTZ '1970-01-01T00:00:00Z'",
+        "'1970-01-01T01:00:00+01:00'::timestamptz",
+        "CAST('1970-01-01 00:00:00Z' AS TIMESTAMP WITH TIME ZONE)",
+        "TRY_CAST('1970-01-01 00:00:00Z' AS TIMESTAMPTZ)",
+        "'1970-01-01T00:00:00Z'",
+    ],
+)
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "America/New_York"])
+def test_an_instant_is_one_in_every_time_zone(shared, instant, zone):
+    table = BERLIN.cast(pa.schema([("at", pa.timestamp("us", zone))]))
+    sql = f"SELECT count(*) FROM t WHERE at = {instant}"
+    assert _rows(shared, sql, {"t": table}) == [(1,)]
+    sql = f"SELECT count(*) FROM t WHERE at IN ({instant})"
+    assert _rows(shared, sql, {"t": table}) == [(1,)]
