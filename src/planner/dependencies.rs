@@ -42,7 +42,7 @@ fn sound(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         true => (changed.data.recompute_schema()?, true),
         false => (changed.data, false),
     };
-    let LogicalPlan::Aggregate(aggregate) = plan else {
+    let LogicalPlan::Aggregate(mut aggregate) = plan else {
         return Ok(Transformed::new_transformed(plan, is_changed));
     };
     let Some(known) = keys(&aggregate) else {
@@ -50,14 +50,8 @@ fn sound(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::new_transformed(plan, is_changed));
     };
     let schema = aggregate.schema.as_ref().clone();
-    let schema = Arc::new(schema.with_functional_dependencies(known)?);
-    let made = Aggregate::try_new_with_schema(
-        aggregate.input,
-        aggregate.group_expr,
-        aggregate.aggr_expr,
-        schema,
-    )?;
-    Ok(Transformed::yes(LogicalPlan::Aggregate(made)))
+    aggregate.schema = Arc::new(schema.with_functional_dependencies(known)?);
+    Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
 }
 
 /// What is to be known of an aggregate; nothing where it is known.
