@@ -50,13 +50,14 @@ impl Course {
         self.outcome.lock().open += 1;
     }
 
-    /// Notes how a stream ended; the first failure counts.
-    pub fn close(&self, failure: Option<&NativeError>) {
+    /// Notes how a stream ended; the first failure counts. Gives how many are left.
+    pub fn close(&self, failure: Option<&NativeError>) -> usize {
         let mut outcome = self.outcome.lock();
         outcome.open = outcome.open.saturating_sub(1);
         if let (None, Some(error)) = (&outcome.failure, failure) {
             outcome.failure = Some((error.kind, error.message.clone()));
         }
+        outcome.open
     }
 
     /// How it went wrong, once it has ended: with kind and text of the failure. A stream that was dropped

@@ -33,6 +33,7 @@ use crate::delta::cache::SnapshotCache;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::recent::Recent;
 use crate::planner;
+use crate::planner::interrupt::Abandoned;
 use crate::store::account::IoAccount;
 use crate::store::profile::StoreProfile;
 use crate::store::{QueryStores, Stores};
@@ -247,12 +248,14 @@ impl Engine {
                 config.options_mut().set(key, value)?;
             }
         }
+        let abandoned = Arc::new(Abandoned::default());
+        config.set_extension(Arc::clone(&abandoned));
         let builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(env)
             .with_default_features()
             .with_query_planner(DeltaPlanner::new());
-        let mut state = planner::state(builder)?;
+        let mut state = planner::state(builder, &abandoned)?;
         let options = Arc::clone(state.config_options());
         state.execution_props_mut().mark_start_execution(options);
         Ok(state)

@@ -40,6 +40,7 @@ use crate::delta::cache;
 use crate::delta::node::{DeltaNode, ScanSpec};
 use crate::delta::provider::DeltaProvider;
 use crate::exec::engine::Engine;
+use crate::planner::interrupt;
 use crate::sources::guard::FloatGuard;
 use crate::store::account::IoAccount;
 
@@ -179,7 +180,7 @@ pub fn encode(plan: Arc<dyn ExecutionPlan>) -> crate::error::Result<Vec<u8>> {
     let plan = plan.transform_down(|node| {
         let node = match node.downcast_ref::<FloatGuard>() {
             Some(guard) => Arc::clone(&guard.input),
-            None => node,
+            None => interrupt::bare(node)?,
         };
         let in_memory = node
             .downcast_ref::<DataSourceExec>()

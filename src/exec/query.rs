@@ -31,6 +31,7 @@ use super::stream::Slot;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::funnel::{self, Funnel, funnels};
 use crate::metrics::{Measured, measured};
+use crate::planner::interrupt::Abandoned;
 use crate::store::account::IoAccount;
 use crate::store::trace::{nanos, now};
 
@@ -378,6 +379,13 @@ impl Query {
 
     pub fn partitions(&self) -> usize {
         self.partitions
+    }
+
+    /// Says whether somebody still waits for rows: what computes them ends where nobody does.
+    pub fn abandon(&self, is_abandoned: bool) {
+        if let Some(abandoned) = self.state.config().get_extension::<Abandoned>() {
+            abandoned.set(is_abandoned);
+        }
     }
 
     pub fn task_context(&self) -> Arc<TaskContext> {

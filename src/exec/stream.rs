@@ -219,9 +219,9 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
     let account = Arc::clone(&start.account);
     // Lives until the outcome is known, so that who waits for the end of the query is told of it.
     let execution = start.execution.clone();
-    let course = execution.as_ref().map(|execution| &execution.query.course);
-    if let Some(course) = course {
-        course.open();
+    if let Some(execution) = &execution {
+        execution.query.course.open();
+        execution.query.abandon(false);
     }
     let work = async {
         start.slot.enter(&start.engine).await?;
@@ -243,8 +243,11 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
         () = sender.closed() => Err(runtime::cancelled()),
         done = work => done,
     };
-    if let Some(course) = course {
-        course.close(outcome.as_ref().err());
+    if let Some(execution) = &execution {
+        let left = execution.query.course.close(outcome.as_ref().err());
+        if left == 0 && outcome.is_err() {
+            execution.query.abandon(true);
+        }
     }
     drop(execution);
     let last = outcome.map(|()| Message::End);

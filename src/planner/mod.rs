@@ -1,10 +1,12 @@
 //! What makes of a text the plan that SQL says: clauses that the planner would pass over are refused, and
 //! what it gets wrong is put right.
 
+mod bounded;
 pub mod calls;
 mod dependencies;
 mod expressions;
 pub mod floats;
+pub mod interrupt;
 pub mod one_input;
 pub mod overflow;
 pub mod parse;
@@ -27,6 +29,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use expressions::SoundExpressions;
 use floats::canonical::{self, CanonicalNan};
+use interrupt::Abandoned;
 use overflow::CheckedArithmetic;
 use set_operations::CountedSetOperations;
 use subqueries::Subqueries;
@@ -43,8 +46,8 @@ fn field_of_first(name: &str, arguments: &ReturnFieldArgs) -> Result<FieldRef> {
 
 /// A session that plans by these rules, and knows their functions.
 ///
-/// The rules come after DataFusion's own, which settle types.
-pub fn state(builder: SessionStateBuilder) -> Result<SessionState> {
+/// The rules come after DataFusion's own, which settle types. What runs ends once it is `abandoned`.
+pub fn state(builder: SessionStateBuilder, abandoned: &Arc<Abandoned>) -> Result<SessionState> {
     let rules: [Arc<dyn AnalyzerRule + Send + Sync>; 5] = [
         Arc::new(CountedSetOperations),
         Arc::new(Subqueries::default()),
@@ -54,7 +57,7 @@ pub fn state(builder: SessionStateBuilder) -> Result<SessionState> {
     ];
     let builder = builder
         .with_optimizer_rules(pushdown::logical_rules())
-        .with_physical_optimizer_rules(pushdown::physical_rules());
+        .with_physical_optimizer_rules(pushdown::physical_rules(abandoned));
     let builder = rules
         .into_iter()
         .fold(builder, SessionStateBuilder::with_analyzer_rule);
@@ -73,5 +76,6 @@ pub fn state(builder: SessionStateBuilder) -> Result<SessionState> {
     for function in overflow::functions().chain(own) {
         state.register_udf(function)?;
     }
+    bounded::bound(&mut state)?;
     Ok(state)
 }

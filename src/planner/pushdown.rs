@@ -23,6 +23,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use super::dependencies::{self, SoundDependencies};
+use super::interrupt::{Abandoned, Interruptible};
 use super::one_input::one_input;
 
 /// DataFusion's rules for logical plans, kept from what they get wrong.
@@ -72,15 +73,23 @@ fn is_total(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// DataFusion's rules for physical plans, those that push filters down kept from what they get wrong.
-pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let rules = PhysicalOptimizer::new().rules.into_iter();
+/// DataFusion's rules for physical plans, kept from what they get wrong, and what lets a plan be abandoned.
+pub fn physical_rules(
+    abandoned: &Arc<Abandoned>,
+) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
+    for rule in PhysicalOptimizer::new().rules {
+        match rule.name() {
+            name if name.starts_with("FilterPushdown") => rules.push(Arc::new(Guarded(rule))),
+            // Before the filters that joins make while they run.
+            "EnsureCooperative" => {
+                rules.push(rule);
+                rules.push(Arc::new(Interruptible(Arc::clone(abandoned))));
+            }
+            _ => rules.push(rule),
+        }
+    }
     rules
-        .map(|rule| match rule.name() {
-            name if name.starts_with("FilterPushdown") => Arc::new(Guarded(rule)) as _,
-            _ => rule,
-        })
-        .collect()
 }
 
 #[derive(Debug)]

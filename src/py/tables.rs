@@ -6,6 +6,7 @@ use arrow_pyarrow::FromPyArrow;
 use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
 use datafusion::arrow::ffi_stream::ArrowArrayStreamReader;
 use datafusion::catalog::TableProvider;
+use datafusion::common::exec_err;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
@@ -18,7 +19,7 @@ use crate::delta::provider::DeltaProvider;
 use crate::error::NativeError;
 use crate::exec::engine::Engine;
 use crate::runtime;
-use crate::sources::arrow::{StreamTable, exit, memory_table};
+use crate::sources::arrow::{Reader, StreamTable, exit, memory_table};
 use crate::sources::files::FileTable;
 use crate::store::account::blamed;
 
@@ -168,6 +169,30 @@ impl NativeTable {
         let reader = ArrowArrayStreamReader::from_pyarrow_bound(data)?;
         Ok(Self {
             provider: Arc::new(StreamTable::new(name, Box::new(reader))),
+        })
+    }
+
+    /// An Arrow stream, and what gives it once more.
+    #[staticmethod]
+    fn from_repeatable(
+        name: String,
+        data: &Bound<'_, PyAny>,
+        again: Py<PyAny>,
+    ) -> PyResult<NativeTable> {
+        let first = ArrowArrayStreamReader::from_pyarrow_bound(data)?;
+        let again = move || {
+            let opened = Python::try_attach(|py| {
+                let data = again.bind(py).call0()?;
+                ArrowArrayStreamReader::from_pyarrow_bound(&data)
+            });
+            match opened {
+                Some(Ok(reader)) => Ok(Box::new(reader) as Reader),
+                Some(Err(error)) => exec_err!("a source could not be read again: {error}"),
+                None => exec_err!("the interpreter ends"),
+            }
+        };
+        Ok(Self {
+            provider: Arc::new(StreamTable::repeatable(name, Box::new(first), again)),
         })
     }
 

@@ -58,7 +58,10 @@ pub fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Arro
     )
 }
 
-type Reader = Box<dyn RecordBatchReader + Send>;
+pub type Reader = Box<dyn RecordBatchReader + Send>;
+
+/// Gives the rows, once more where they can be read again.
+type Open = Arc<dyn Fn() -> Result<Option<Reader>> + Send + Sync>;
 
 /// Streams that Python feeds, at the end of the process.
 ///
@@ -101,25 +104,46 @@ pub mod exit {
     }
 }
 
-/// A table whose rows can be read once.
+/// A table whose rows come as a stream.
 #[derive(Debug)]
 pub struct StreamTable {
     rows: Arc<dyn PartitionStream>,
 }
 
-struct Once {
+struct Streamed {
     name: String,
     schema: SchemaRef,
-    reader: Mutex<Option<Reader>>,
+    open: Open,
 }
 
 impl StreamTable {
+    /// One that can be read once.
     pub fn new(name: String, reader: Reader) -> Self {
-        let schema = without_metadata(&reader.schema());
-        Self::of(Arc::new(Once {
+        let schema = reader.schema();
+        let reader = Mutex::new(Some(reader));
+        Self::opened(name, &schema, Arc::new(move || Ok(reader.lock().take())))
+    }
+
+    /// One that is read from the beginning each time: of `first`, then of what `again` gives.
+    pub fn repeatable(
+        name: String,
+        first: Reader,
+        again: impl Fn() -> Result<Reader> + Send + Sync + 'static,
+    ) -> Self {
+        let schema = first.schema();
+        let first = Mutex::new(Some(first));
+        let open = move || match first.lock().take() {
+            Some(reader) => Ok(Some(reader)),
+            None => again().map(Some),
+        };
+        Self::opened(name, &schema, Arc::new(open))
+    }
+
+    fn opened(name: String, schema: &SchemaRef, open: Open) -> Self {
+        Self::of(Arc::new(Streamed {
             name,
-            schema,
-            reader: Mutex::new(Some(reader)),
+            schema: without_metadata(schema),
+            open,
         }))
     }
 
@@ -128,9 +152,9 @@ impl StreamTable {
     }
 }
 
-impl fmt::Debug for Once {
+impl fmt::Debug for Streamed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Once")
+        f.debug_struct("Streamed")
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
@@ -165,7 +189,7 @@ impl TableProvider for StreamTable {
     }
 }
 
-impl PartitionStream for Once {
+impl PartitionStream for Streamed {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -173,19 +197,19 @@ impl PartitionStream for Once {
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
         // A frame may come as one batch of all its rows: what is computed of it would be as large again.
         let step = context.session_config().batch_size().max(1);
-        let taken = self.reader.lock().take();
+        let open = Arc::clone(&self.open);
         let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), AHEAD);
         let sender = builder.tx();
         let name = self.name.clone();
         let schema = Arc::clone(&self.schema);
         // A reader may wait on anything, Python included, so it gets a thread that may block.
         builder.spawn_blocking(move || {
-            let Some(mut reader) = taken else {
+            let Some(mut reader) = exit::guarded(|| open())?? else {
                 return Err(NativeError::new(
                     ErrorKind::StreamConsumed,
                     format!(
                         "the stream {name} can be read once and the query reads it twice; \
-                         materialise it first (pyarrow.Table), or give a callable"
+                         read it into a pyarrow.Table first"
                     ),
                 )
                 .into());

@@ -15,6 +15,7 @@ COMMANDS = [
     "scripts/build",
     "scripts/check",
     "scripts/demo",
+    "scripts/differential",
     "scripts/it_down_localstack.sh",
     "scripts/it_down_minio.sh",
     "scripts/it_seed_storage.sh",

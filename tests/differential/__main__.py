@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from tests.differential.campaign import Campaign
 from tests.differential.features import ALL, chosen
 from tests.differential.known import is_known
 
 
-def main() -> None:
-    """Prints findings as they come, and the counts."""
+def main() -> int:
+    """Prints findings as they come, and the counts; 1 where there are any."""
     parser = argparse.ArgumentParser(prog="tests.differential", description=__doc__)
     parser.add_argument("--seconds", type=float, default=None, help="stop after so long")
     parser.add_argument("--statements", type=int, default=None, help="stop after so many")
@@ -35,6 +36,7 @@ def main() -> None:
     for kind, times in report.times.most_common():
         print(f"{times:6} {kind}")
     print(report.line())
+    return int(bool(report.findings))
 
 
 def _split(text: str) -> list[str]:
@@ -42,4 +44,4 @@ def _split(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

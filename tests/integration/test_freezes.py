@@ -1,6 +1,6 @@
 """Deadlines and Ctrl-C reach the caller whatever an operator computes, and for however long.
 
-Each in a process of its own, which is killed afterwards: what computes goes on for a while.
+Each in a process of its own, which is killed afterwards: what is no join computes on for a while.
 """
 
 from __future__ import annotations
@@ -48,6 +48,14 @@ try:
     engine.query(sys.argv[1], timeout=float(sys.argv[2])).to_table()
 except fusiondelta.QueryTimeoutError:
     print("TIMEOUT", time.monotonic() - started, flush=True)
+    engine.query("SELECT 1", timeout=30).to_table()
+    ended, before = time.monotonic(), time.process_time()
+    while time.monotonic() - ended < 30:
+        time.sleep(0.25)
+        before, used = time.process_time(), time.process_time() - before
+        if used < 0.1:
+            break
+    print("IDLE", time.monotonic() - ended, flush=True)
 except KeyboardInterrupt:
     print("INTERRUPTED", flush=True)
 time.sleep(60)
@@ -84,3 +92,20 @@ def test_an_interrupt_is_honoured(sql):
         finally:
             child.kill()
     assert took < SOON
+
+
+JOINS = [name for name in KEEPS_ITS_THREAD if "join" in name]
+
+
+@pytest.mark.parametrize("name", JOINS)
+def test_nothing_computes_on_after_the_deadline(name):
+    """Another query runs, and the processor is idle long before the join would have ended."""
+    with start(KEEPS_ITS_THREAD[name], 1) as child:
+        try:
+            assert child.stdout.readline() == "READY\n"
+            assert child.stdout.readline().startswith("TIMEOUT")
+            word, took = child.stdout.readline().split()
+        finally:
+            child.kill()
+    assert word == "IDLE"
+    assert float(took) < 10

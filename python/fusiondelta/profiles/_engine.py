@@ -128,9 +128,9 @@ class EngineProfile(Value):
             win over the fields above. Texts, numbers or bools, kept as texts.
         limits: What is collected at most when rows are asked for as one object.
         string_views: Whether results have Arrow's ``string_view``, ``binary_view`` and
-            ``list_view`` where the plan has them. False gives ``string``, ``binary`` and ``list`` at any depth,
-            which pandas and all of pyarrow's kernels take; True spares the copy for consumers that
-            work with views, Polars among them.
+            ``list_view`` where the plan has them. False gives ``string``, ``binary`` and ``list``
+            at any depth, which pandas and all of pyarrow's kernels take; True spares the copy for
+            consumers that work with views, Polars among them.
 
     Raises:
         ConfigurationError: A value is not valid or a setting does not exist; the message names the

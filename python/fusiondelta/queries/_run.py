@@ -15,7 +15,13 @@ from fusiondelta._ids import new_id
 from fusiondelta._weak import WeakList
 from fusiondelta.account import Books, Call, Entry
 from fusiondelta.account._versions import check_versions
-from fusiondelta.errors import FusionDeltaError, QueryError, QueryTimeoutError, SqlError
+from fusiondelta.errors import (
+    FusionDeltaError,
+    QueryError,
+    QueryTimeoutError,
+    SourceError,
+    SqlError,
+)
 from fusiondelta.profiles import MaterializeLimits
 from fusiondelta.profiles._sizes import parse_bytes, parse_duration
 from fusiondelta.queries._crossing import (
@@ -110,6 +116,7 @@ class _Asked:
         io: Its counters.
         clock: Time that is left.
         dialect: SQL dialect of the profile.
+        registered: Names of the sources that every query may read.
     """
 
     begun: _Begun
@@ -119,13 +126,14 @@ class _Asked:
     io: NativeIo
     clock: _Clock
     dialect: str
+    registered: tuple[str, ...] = ()
 
     def typed(self, error: BaseException) -> FusionDeltaError:
         """The typed error for one of the planner's."""
         return translate(
             error,
             sql=self.begun.spec.sql or None,
-            tables=[one.alias for one in self.resolved],
+            tables=[*(one.alias for one in self.resolved), *self.registered],
             dialect=self.dialect,
         )
 
@@ -179,7 +187,16 @@ class QueryRunner:
             io = self._new_io(spec)
             with begun.steps.step("resolve"):
                 resolved = self._resolve(spec, text, pins, io, clock)
-            asked = _Asked(begun, text, parameters, resolved, io, clock, self.dialect)
+            asked = _Asked(
+                begun,
+                text,
+                parameters,
+                resolved,
+                io,
+                clock,
+                self.dialect,
+                tuple(self.registered()),
+            )
             is_own = kind == "query" and all(one.is_own for one in resolved)
             if is_own and not self._calls_functions(text):
                 return self._run_natively(asked)
@@ -304,7 +321,13 @@ class QueryRunner:
         consistent = None
         if spec.consistent_at is not None:
             consistent = SnapshotSpec.timestamp(spec.consistent_at).instant_ms
-        wanted = {name: as_source(value, name=name) for name, value in (spec.sources or {}).items()}
+        sources = spec.sources or {}
+        if not isinstance(sources, Mapping):
+            raise SourceError(
+                f"sources is a mapping of names to sources, as in {{'t': data}}, not a "
+                f"{type(sources).__name__}"
+            )
+        wanted = {name: as_source(value, name=name) for name, value in sources.items()}
         registered = self.registered()
         for alias, base, version, instant in pins:
             wanted[alias] = _pinned(alias, base, version, instant, {**registered, **wanted})
@@ -340,22 +363,13 @@ class QueryRunner:
 
     @staticmethod
     def register(lease: Lease, resolved: list[Resolved] | tuple[Resolved, ...]) -> None:
-        """Put pinned sources on a context under their aliases.
-
-        An alias is found as it is written; one that is a plain identifier is found in lower case
-        too, which is what unquoted SQL turns it into.
-        """
-        for item in resolved:
-            names = {item.alias}
-            if item.alias.isidentifier():
-                names.add(item.alias.lower())
-            for name in sorted(names):
-                quoted = '"' + name.replace('"', '""') + '"'
-                provider = item.provider
-                if type(provider).__module__.startswith("pyarrow"):
-                    lease.ctx.register_dataset(quoted, provider)
-                else:
-                    lease.ctx.register_table(quoted, provider)
+        """Put pinned sources on a context under the names that SQL finds them under."""
+        for name, provider in _named(resolved):
+            quoted = '"' + name.replace('"', '""') + '"'
+            if type(provider).__module__.startswith("pyarrow"):
+                lease.ctx.register_dataset(quoted, provider)
+            else:
+                lease.ctx.register_table(quoted, provider)
 
     @staticmethod
     def _parse(lease: Lease, asked: _Asked) -> Any:

@@ -1,6 +1,6 @@
 """What a query can read, by alias."""
 
-from fusiondelta.sources._arrow import HELD, ArrowSource, ProviderSource
+from fusiondelta.sources._arrow import HELD, ArrowSource, ProviderSource, is_one_of
 from fusiondelta.sources._base import Source
 from fusiondelta.sources._changes import DeltaChanges
 from fusiondelta.sources._coerce import as_source
@@ -24,5 +24,6 @@ __all__ = [
     "Source",
     "as_reader",
     "as_source",
+    "is_one_of",
     "native_reader",
 ]

@@ -23,18 +23,42 @@ HELD = frozenset(
 )
 
 
+#: Types that compute their rows, anew each time they are asked for them.
+COMPUTED = frozenset(
+    {
+        ("duckdb", "DuckDBPyRelation"),
+        ("duckdb._relation", "DuckDBPyRelation"),
+        ("_duckdb", "DuckDBPyRelation"),
+        ("polars.lazyframe.frame", "LazyFrame"),
+    }
+)
+
+
+def is_one_of(data: Any, kinds: frozenset[tuple[str, str]]) -> bool:
+    """Whether an object is of one of the types, given by module and name, or of one derived."""
+    return any((kind.__module__, kind.__name__) in kinds for kind in type(data).__mro__)
+
+
 class ArrowSource(Source):
     """Arrow data of any library.
 
     What holds its rows (pyarrow tables and batches, Polars and pandas frames) is used without a
-    copy and may be read any number of times. A stream is read as the query asks for rows, once: a
-    query that needs it twice gets `StreamConsumedError`.
+    copy and may be read any number of times. A DuckDB relation or a Polars `LazyFrame` is computed
+    each time a query reads it. A stream is read as the query asks for rows, once: a query that
+    needs it twice gets `StreamConsumedError`.
 
     Args:
-        data: Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__``.
+        data: Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__``, or a Polars
+            `LazyFrame`.
+
+    Raises:
+        SourceError: It gives no Arrow data.
     """
 
     def __init__(self, data: Any) -> None:
+        if is_one_of(data, COMPUTED):
+            self.data = data
+            return
         if not (hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")):
             raise SourceError(
                 f"{type(data).__module__}.{type(data).__name__} gives no Arrow data: it has "
@@ -46,14 +70,19 @@ class ArrowSource(Source):
         """The type of the data."""
         return f"{type(self.data).__module__}.{type(self.data).__name__}"
 
+    def _computed(self) -> Any:
+        collect = getattr(self.data, "collect", None)
+        return native_reader(self.data if collect is None else collect())
+
     def resolve(self, alias: str, resolution: Resolution) -> Resolved:
         """A table over the data; see `Source.resolve`."""
         from fusiondelta._native import NativeTable
 
-        kind = (type(self.data).__module__, type(self.data).__name__)
-        held = kind in HELD
+        if is_one_of(self.data, COMPUTED):
+            provider = NativeTable.from_repeatable(alias, self._computed(), self._computed)
+            return Resolved(alias, provider, self.describe(), kind="memory")
         reader = native_reader(self.data)
-        if held:
+        if is_one_of(self.data, HELD):
             provider = NativeTable.from_batches(reader, resolution.partitions)
         else:
             provider = NativeTable.from_stream(alias, reader)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fusiondelta.errors import SourceError
-from fusiondelta.sources._arrow import ArrowSource, ProviderSource
+from fusiondelta.sources._arrow import COMPUTED, ArrowSource, ProviderSource, is_one_of
 from fusiondelta.sources._base import Source
 from fusiondelta.sources._delta import DeltaSource
 from fusiondelta.sources._files import CsvSource, IpcSource, JsonSource, ParquetSource
@@ -47,6 +47,8 @@ def as_source(value: Any, *, name: str) -> Source:
     module = type(value).__module__
     if module.startswith("deltalake") and type(value).__name__ == "DeltaTable":
         return DeltaSource(value.table_uri, value.version())
+    if is_one_of(value, COMPUTED):
+        return ArrowSource(value)
     if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
         return ArrowSource(value)
     if hasattr(value, "__datafusion_table_provider__") or module.startswith("datafusion"):

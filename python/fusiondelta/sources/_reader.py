@@ -73,11 +73,19 @@ def as_reader(data: Any) -> pa.RecordBatchReader:
         # A result's own reader keeps exceptions as they are; the C interface turns them into text.
         reader: pa.RecordBatchReader = data.reader()
         return reader
-    if hasattr(data, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(data)
-    if hasattr(data, "__arrow_c_array__"):
-        batch = pa.record_batch(data)
-        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    try:
+        if hasattr(data, "__arrow_c_stream__"):
+            return pa.RecordBatchReader.from_stream(data)
+        if hasattr(data, "__arrow_c_array__"):
+            batch = pa.record_batch(data)
+            return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    except pa.ArrowInvalid as error:
+        if "non-struct type" not in str(error):
+            raise
+        raise SourceError(
+            f"{type(data).__module__}.{type(data).__name__} is a column and no table; give it a "
+            "name, as in pa.table({'x': data})"
+        ) from None
     if hasattr(data, "to_reader"):
         made: pa.RecordBatchReader = data.to_reader()
         return made

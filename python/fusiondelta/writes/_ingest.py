@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusiondelta.errors import ConfigurationError, SourceError
 from fusiondelta.snapshots import SnapshotKey
-from fusiondelta.sources import HELD, Resolved, native_reader
+from fusiondelta.sources import HELD, Resolved, is_one_of, native_reader
 from fusiondelta.writes._spool import Spool
 
 if TYPE_CHECKING:
@@ -87,11 +87,10 @@ class WriteSource:
 
     def _is_stream(self) -> bool:
         data = self._data
-        kind = (type(data).__module__, type(data).__name__)
         return not (
             _is_callable(data)
             or isinstance(data, list)
-            or kind in HELD
+            or is_one_of(data, HELD)
             or hasattr(data, "_as_write_input")
         )
 

@@ -311,11 +311,33 @@ impl Rewriter<'_> {
             .into_iter()
             .map(|expr| {
                 let name = names.save(&expr);
-                Ok(name.restore(self.value(expr, &mut input, false)?))
+                let changed = expr.transform_down(|part| match is_subquery(&part) {
+                    true => {
+                        let value = self.value(part, &mut input, false)?;
+                        let value = self.as_column(value, &mut input)?;
+                        Ok(Transformed::new(value, true, TreeNodeRecursion::Jump))
+                    }
+                    false => Ok(Transformed::no(part)),
+                })?;
+                Ok(name.restore(changed.data))
             })
             .collect::<Result<_>>()?;
         let plan = plan.with_new_exprs(exprs, vec![input])?;
         restored(plan, columns)
+    }
+
+    /// The value as a column of `input`: what groups and sorts is computed once.
+    fn as_column(self, value: Expr, input: &mut LogicalPlan) -> Result<Expr> {
+        if matches!(value, Expr::Column(_)) {
+            return Ok(value);
+        }
+        let name = self.fresh("value");
+        let mut exprs = columns(input);
+        exprs.push(value.alias(&name));
+        *input = LogicalPlanBuilder::from(input.clone())
+            .project(exprs)?
+            .build()?;
+        Ok(Expr::Column(Column::new_unqualified(name)))
     }
 
     fn join(self, join: Join) -> Result<LogicalPlan> {

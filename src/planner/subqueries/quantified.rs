@@ -207,13 +207,7 @@ impl Rewriter<'_> {
         };
         let mut expr = self.value(expr, input, false)?;
         if expr.is_volatile() {
-            let name = self.fresh("value");
-            let mut exprs = super::columns(input);
-            exprs.push(expr.alias(&name));
-            *input = LogicalPlanBuilder::from(input.clone())
-                .project(exprs)?
-                .build()?;
-            expr = Expr::Column(Column::new_unqualified(name));
+            expr = self.as_column(expr, input)?;
         }
         Ok(Quantified {
             kind: Kind::Any {

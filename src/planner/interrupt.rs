@@ -1,0 +1,179 @@
+//! Operators that compute for long, made to notice that nobody waits for the query any longer.
+//!
+//! A task ends where it yields. DataFusion has leaves yield; a join can make rows for minutes of one batch of its
+//! leaves, and a nested loop join can look for a pair without giving any. So joins yield too, and the condition of
+//! a nested loop join fails once the query is abandoned.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Result, exec_err, internal_err};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, SortMergeJoinExec,
+};
+use datafusion::physical_plan::unnest::UnnestExec;
+
+/// Whether a query is abandoned.
+#[derive(Debug, Default)]
+pub struct Abandoned(AtomicBool);
+
+impl Abandoned {
+    pub fn set(&self, is_abandoned: bool) {
+        self.0.store(is_abandoned, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Has joins yield, and nested loop joins look at the flag.
+#[derive(Debug)]
+pub struct Interruptible(pub Arc<Abandoned>);
+
+impl PhysicalOptimizerRule for Interruptible {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|node| {
+            let node = match node.downcast_ref::<NestedLoopJoinExec>() {
+                Some(join) => with_condition(join, |expr| {
+                    Arc::new(Watched {
+                        expr,
+                        abandoned: Arc::clone(&self.0),
+                    })
+                })?,
+                None => node,
+            };
+            let makes_many = node.downcast_ref::<HashJoinExec>().is_some()
+                || node.downcast_ref::<CrossJoinExec>().is_some()
+                || node.downcast_ref::<NestedLoopJoinExec>().is_some()
+                || node.downcast_ref::<SortMergeJoinExec>().is_some()
+                || node.downcast_ref::<UnnestExec>().is_some();
+            Ok(match makes_many {
+                true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as _),
+                false => Transformed::no(node),
+            })
+        })
+        .data()
+    }
+
+    fn name(&self) -> &'static str {
+        "Interruptible"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+fn with_condition(
+    join: &NestedLoopJoinExec,
+    change: impl FnOnce(Arc<dyn PhysicalExpr>) -> Arc<dyn PhysicalExpr>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let filter = join.filter().map(|filter| {
+        JoinFilter::new(
+            change(Arc::clone(filter.expression())),
+            filter.column_indices().to_vec(),
+            Arc::clone(filter.schema()),
+        )
+    });
+    let made = NestedLoopJoinExecBuilder::from(join)
+        .with_filter(filter)
+        .build()?;
+    Ok(Arc::new(made))
+}
+
+/// The plan as it is without the rule's conditions, which have no protobuf form.
+pub fn bare(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() else {
+        return Ok(plan);
+    };
+    with_condition(join, |expr| match expr.downcast_ref::<Watched>() {
+        Some(watched) => Arc::clone(&watched.expr),
+        None => expr,
+    })
+}
+
+/// An expression that fails once the query is abandoned.
+#[derive(Debug)]
+struct Watched {
+    expr: Arc<dyn PhysicalExpr>,
+    abandoned: Arc<Abandoned>,
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.expr.fmt(f)
+    }
+}
+
+impl PartialEq for Watched {
+    fn eq(&self, other: &Self) -> bool {
+        self.expr.eq(&other.expr)
+    }
+}
+
+impl Eq for Watched {}
+
+impl Hash for Watched {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expr.hash(state);
+    }
+}
+
+impl PhysicalExpr for Watched {
+    fn data_type(&self, schema: &Schema) -> Result<DataType> {
+        self.expr.data_type(schema)
+    }
+
+    fn nullable(&self, schema: &Schema) -> Result<bool> {
+        self.expr.nullable(schema)
+    }
+
+    fn return_field(&self, schema: &Schema) -> Result<FieldRef> {
+        self.expr.return_field(schema)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        match self.abandoned.get() {
+            true => exec_err!("the query was cancelled"),
+            false => self.expr.evaluate(batch),
+        }
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.expr]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        match (children.pop(), children.is_empty()) {
+            (Some(expr), true) => Ok(Arc::new(Self {
+                expr,
+                abandoned: Arc::clone(&self.abandoned),
+            })),
+            _ => internal_err!("a watched expression has one child"),
+        }
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.expr.fmt_sql(f)
+    }
+}

@@ -1,0 +1,69 @@
+"""Functions whose results are far larger than their arguments keep to the query's memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from fusiondelta import EngineProfile, ExecutionError, FusionDeltaEngine, ResourcesExhaustedError
+
+LIMIT = "64MiB"
+# Each would take far more: while it is planned where it is of constants, of a column as it runs.
+LARGE = [
+    "repeat('x', {n})",
+    "repeat(repeat('xy', 1000), {n})",
+    "lpad('x', {n})",
+    "rpad('x', {n}, 'é')",
+    "array_repeat(1, {n})",
+    "array_resize([1], {n})",
+    "range(0, {n})",
+    "generate_series(1, {n})",
+    "generate_series({n}, 1, -1)",
+    "generate_series(TIMESTAMP '1970-01-01', to_timestamp({n}), INTERVAL '1 millisecond')",
+    "replace(repeat('a', 1000), 'a', repeat('b', {n} / 500))",
+    "replace(repeat('a', 1000), '', repeat('b', {n} / 500))",
+]
+
+
+@pytest.fixture(scope="module")
+def small():
+    with FusionDeltaEngine(EngineProfile(memory_limit=LIMIT)) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("of", ["constants", "a column"])
+@pytest.mark.parametrize("call", LARGE)
+def test_what_is_larger_than_the_limit_is_refused(small, call, of):
+    number = "1000000000" if of == "constants" else "n"
+    sql = f"SELECT {call.format(n=number)} x FROM (VALUES (1000000000)) v(n)"
+    with pytest.raises(
+        (ResourcesExhaustedError, ExecutionError), match=r"(?i)memory|bytes|exhaust"
+    ):
+        small.query(sql, timeout=20).to_table()
+    assert small.query("SELECT 1 x").to_pylist() == [{"x": 1}]
+
+
+@pytest.mark.parametrize(
+    ("sql", "want"),
+    [
+        ("SELECT length(repeat('ab', 3)) x", 6),
+        ("SELECT repeat('ab', -1) x", ""),
+        ("SELECT repeat(NULL, 3) x", None),
+        ("SELECT repeat('a', NULL) x", None),
+        ("SELECT lpad('é', 3, 'üx') x", "üxé"),
+        ("SELECT rpad('abc', 2) x", "ab"),
+        ("SELECT replace('aXbX', 'X', 'yy') x", "ayybyy"),
+        ("SELECT array_repeat('a', 2) x", ["a", "a"]),
+        ("SELECT array_resize([1, 2], 3, 0) x", [1, 2, 0]),
+        ("SELECT range(5) x", [0, 1, 2, 3, 4]),
+        ("SELECT range(5, 1, -2) x", [5, 3]),
+        ("SELECT generate_series(1, NULL) x", None),
+        (
+            "SELECT cardinality(generate_series(DATE '2024-01-01', DATE '2024-12-31', "
+            "INTERVAL '1 month')) x",
+            12,
+        ),
+    ],
+)
+def test_what_fits_is_as_it_was(small, sql, want):
+    assert small.query(sql).to_pylist() == [{"x": want}]
+    assert small.query(sql + " FROM (VALUES (1), (2)) v(i)").to_pylist() == [{"x": want}] * 2
