@@ -6,6 +6,7 @@
 //! turns a panic into an error and aborts the work when the wait ends early. Nothing else in the crate
 //! blocks.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -218,12 +219,31 @@ fn joined_outcome<T>(joined: Result<Result<T>, tokio::task::JoinError>) -> Resul
     }
 }
 
+std::thread_local! {
+    /// Whether this thread, one of the runtime's, is in a function of Python.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls a function of Python from within a plan. Nothing it does may wait for the runtime, whose thread it keeps.
+pub fn inside_function<T>(call: impl FnOnce() -> T) -> T {
+    let before = INSIDE.replace(true);
+    let result = call();
+    INSIDE.set(before);
+    result
+}
+
 /// Waits for `work`, which is polled on the calling thread and so must be light.
 pub fn wait<T: Send>(
     py: Python<'_>,
     deadline: Option<Instant>,
     work: impl Future<Output = T> + Send,
 ) -> Result<T> {
+    if INSIDE.get() {
+        return Err(NativeError::new(
+            ErrorKind::Query,
+            "an engine cannot be used inside a function that a query calls; make what it needs before",
+        ));
+    }
     let handle = handle()?;
     py.detach(|| {
         // What is polled here may start work, and timers.

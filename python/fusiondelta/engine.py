@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fusiondelta._ids import new_id
 from fusiondelta.account import Books, QueryProgress, ReplayReport, Run, RunManifest
@@ -25,13 +25,14 @@ from fusiondelta.profiles import (
     TelemetryConfig,
 )
 from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec, replay
-from fusiondelta.sessions import ContextPool, Lease
+from fusiondelta.sessions import ArrowFunction, ContextPool, Lease
 from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import DeltaChanges, DeltaSource, Resolution, Source, as_source
 from fusiondelta.storage import ProbeReport, SafetyGate, by_prefix, native_storage, probe
 from fusiondelta.writes import CommitOutcome, Committer, Holds, TableStatements, TableUpkeep
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datafusion import SessionContext
 
     from fusiondelta.debug import Debug
@@ -309,6 +310,8 @@ class FusionDeltaEngine(TableStatements, TableUpkeep):
         with FusionDeltaEngine(profile, self._storage, tables=self._tables) as engine:
             for function in self._pool.functions:
                 engine.register_udf(function)
+            for known in self._pool.arrow_functions:
+                engine._pool.add_arrow_function(known)
             yield engine.query
 
     # sources
@@ -383,6 +386,37 @@ class FusionDeltaEngine(TableStatements, TableUpkeep):
             ConfigurationError: It is none of these.
         """
         self._pool.add_function(function)
+
+    def register_function(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        arguments: Sequence[pa.DataType],
+        returns: pa.DataType,
+        *,
+        volatility: Literal["immutable", "stable", "volatile"] = "immutable",
+    ) -> None:
+        """Make a function of Python known to queries and changes, in place of one of its name.
+
+        It is called with a `pyarrow.Array` for each argument, all of one length, from threads of
+        the extension, several at once, and gives an array of as many values. There is one of it for
+        the process: what it closes over is neither copied nor pickled. Without arguments it is
+        called with the number of values that are wanted. It cannot use an engine. Queries that are
+        planned already do not see it.
+
+        Args:
+            name: What SQL calls it; in lower case.
+            function: The function.
+            arguments: Arrow types of its arguments; what queries give is cast to them.
+            returns: Arrow type of its result.
+            volatility: ``immutable`` gives the same for the same arguments, ``stable`` within one
+                query, ``volatile`` never for certain.
+
+        Raises:
+            ConfigurationError: A name, type or volatility is none.
+        """
+        known = ArrowFunction.of(name, function, arguments, returns, volatility)
+        self._pool.add_arrow_function(known)
 
     def _function_names(self) -> Sequence[str]:
         return self._pool.scalar_names()

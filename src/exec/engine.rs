@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::Result as DfResult;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
@@ -18,11 +17,12 @@ use datafusion::execution::memory_pool::{
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use deltalake::delta_datafusion::planner::DeltaPlanner;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +94,22 @@ impl QueryPlanner for CatchingPlanner {
     }
 }
 
+/// Functions by their names.
+#[derive(Debug, Default)]
+pub struct Functions(RwLock<HashMap<String, Arc<ScalarUDF>>>);
+
+impl Functions {
+    /// Makes a function known to queries that are planned from now on, in place of one of its name.
+    pub fn add(&self, function: ScalarUDF) {
+        let name = function.name().to_owned();
+        self.0.write().insert(name, Arc::new(function));
+    }
+
+    fn all(&self) -> Vec<Arc<ScalarUDF>> {
+        self.0.read().values().map(Arc::clone).collect()
+    }
+}
+
 #[derive(Debug)]
 pub struct Engine {
     pub config: EngineConfig,
@@ -106,6 +122,8 @@ pub struct Engine {
     pub caches: Caches,
     /// Metrics of what ended last.
     pub recent: Recent,
+    /// Functions that queries may call besides DataFusion's.
+    pub functions: Functions,
     env: Arc<RuntimeEnv>,
     pid: u32,
 }
@@ -148,6 +166,7 @@ impl Engine {
             closing: CancellationToken::new(),
             caches,
             recent: Recent::default(),
+            functions: Functions::default(),
             env,
             pid: std::process::id(),
             config,
@@ -256,6 +275,9 @@ impl Engine {
             .with_default_features()
             .with_query_planner(DeltaPlanner::new());
         let mut state = planner::state(builder, &abandoned)?;
+        for function in self.functions.all() {
+            state.register_udf(function)?;
+        }
         let options = Arc::clone(state.config_options());
         state.execution_props_mut().mark_start_execution(options);
         Ok(state)

@@ -24,6 +24,9 @@ use datafusion::logical_expr::{
 /// No array of text is larger.
 const LARGEST: u64 = i32::MAX as u64;
 
+/// Bytes from which on the places in a text are counted, instead of those that there may be.
+const WORTH_A_LOOK: u64 = 16 * 1024 * 1024;
+
 /// Puts bounds on the functions of a session, by its memory.
 pub fn bound(state: &mut SessionState) -> Result<()> {
     let pool = Arc::clone(&state.runtime_env().memory_pool);
@@ -203,22 +206,37 @@ fn replaced(given: &[ArrayRef]) -> Option<u64> {
     let [text, from, to] = given else {
         return None;
     };
-    let (text, from, to) = (lengths(text)?, lengths(from)?, lengths(to)?);
-    let rows = text.into_iter().zip(from).zip(to);
-    Some(total(rows.map(|((text, from), to)| {
-        let places = match from {
-            // Before every character, and at the end.
-            0 => text + 1,
-            from => text / from,
-        };
-        text.saturating_add(places.saturating_mul(to))
-    })))
+    let (sizes, from_sizes, to) = (lengths(text)?, lengths(from)?, lengths(to)?);
+    let size = |places: &dyn Fn(usize) -> u64| {
+        let rows = sizes.iter().zip(&to).enumerate();
+        total(rows.map(|(row, (size, to))| size.saturating_add(places(row).saturating_mul(*to))))
+    };
+    // Before every character and at the end, where nothing is replaced.
+    let most = size(&|row| (sizes[row] + 1) / from_sizes[row].max(1));
+    if most <= WORTH_A_LOOK {
+        return Some(most);
+    }
+    let (text, from) = (
+        cast(text, &DataType::Utf8View).ok()?,
+        cast(from, &DataType::Utf8View).ok()?,
+    );
+    let (text, from) = (text.as_string_view(), from.as_string_view());
+    Some(size(
+        &|row| match text.is_valid(row) && from.is_valid(row) {
+            true => text.value(row).matches(from.value(row)).count() as u64,
+            false => 0,
+        },
+    ))
 }
 
 /// Bytes of a value, on average.
 fn width(array: &ArrayRef) -> u64 {
-    let rows = array.len().max(1);
-    (array.get_array_memory_size() / rows).max(1) as u64
+    let rows = array.len().max(1) as u64;
+    if let Some(lengths) = lengths(array) {
+        return (total(lengths.into_iter()) / rows).max(1);
+    }
+    let bytes = array.to_data().get_slice_memory_size().unwrap_or_default() as u64;
+    (bytes / rows).max(1)
 }
 
 fn repeated_items(given: &[ArrayRef]) -> Option<u64> {

@@ -37,7 +37,10 @@ impl OptimizerRule for SoundDependencies {
 
 #[recursive::recursive]
 fn sound(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let changed = plan.map_children(sound)?;
+    let plan = plan.map_subqueries(sound)?;
+    let was_changed = plan.transformed;
+    let mut changed = plan.data.map_children(sound)?;
+    changed.transformed |= was_changed;
     let (plan, is_changed) = match changed.transformed {
         true => (changed.data.recompute_schema()?, true),
         false => (changed.data, false),

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, Case};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Distinct, DistinctOn, Expr, LogicalPlan, SortExpr};
+use datafusion::logical_expr::{Distinct, DistinctOn, Expr, LogicalPlan, SortExpr, lit};
 use datafusion::optimizer::AnalyzerRule;
 
 /// Puts sound forms in the place of some expressions.
@@ -51,18 +51,10 @@ impl AnalyzerRule for SoundExpressions {
 
 fn sound(expr: Expr) -> Transformed<Expr> {
     match expr {
-        Expr::IsTrue(inner) if !inner.is_volatile() => {
-            Transformed::yes(inner.clone().is_not_null().and(*inner))
-        }
-        Expr::IsFalse(inner) if !inner.is_volatile() => {
-            Transformed::yes(inner.clone().is_not_null().and(Expr::Not(inner)))
-        }
-        Expr::IsNotTrue(inner) if !inner.is_volatile() => {
-            Transformed::yes(inner.clone().is_null().or(Expr::Not(inner)))
-        }
-        Expr::IsNotFalse(inner) if !inner.is_volatile() => {
-            Transformed::yes(inner.clone().is_null().or(*inner))
-        }
+        Expr::IsTrue(inner) => Transformed::yes(decided(*inner, true)),
+        Expr::IsNotTrue(inner) => Transformed::yes(decided(*inner, false)),
+        Expr::IsFalse(inner) => Transformed::yes(decided(Expr::Not(inner), true)),
+        Expr::IsNotFalse(inner) => Transformed::yes(decided(Expr::Not(inner), false)),
         Expr::IsUnknown(inner) => Transformed::yes(Expr::IsNull(inner)),
         Expr::IsNotUnknown(inner) => Transformed::yes(Expr::IsNotNull(inner)),
         Expr::AggregateFunction(AggregateFunction { func, mut params })
@@ -79,6 +71,15 @@ fn sound(expr: Expr) -> Transformed<Expr> {
         }
         other => Transformed::no(other),
     }
+}
+
+/// The answer where a condition is true, and the opposite where it is false or NULL.
+fn decided(condition: Expr, answer: bool) -> Expr {
+    Expr::Case(Case::new(
+        None,
+        vec![(Box::new(condition), Box::new(lit(answer)))],
+        Some(Box::new(lit(!answer))),
+    ))
 }
 
 /// The order without what does not order anything further.

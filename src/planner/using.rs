@@ -7,9 +7,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectNamePart, Query, ReplaceSelectElement,
-    ReplaceSelectItem, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, VisitMut,
-    VisitorMut,
+    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectNamePart, PipeOperator, Query,
+    ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, VisitMut, VisitorMut,
 };
 
 use super::parse;
@@ -32,6 +32,23 @@ impl VisitorMut for Resolver {
     type Break = NativeError;
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<NativeError> {
+        let joined = query
+            .pipe_operators
+            .iter()
+            .filter_map(|operator| match operator {
+                PipeOperator::Join(join) => kind_of(&join.join_operator),
+                _ => None,
+            });
+        for (kind, constraint) in joined {
+            if matches!(kind, Kind::Right | Kind::Full)
+                && matches!(
+                    constraint,
+                    JoinConstraint::Using(_) | JoinConstraint::Natural
+                )
+            {
+                return ControlFlow::Break(unknown(kind, "USING or NATURAL"));
+            }
+        }
         let outcome = match query.body.as_mut() {
             SetExpr::Select(select) => in_select(select).map(|merged| {
                 // What is selected under the name comes first.
@@ -99,7 +116,7 @@ fn in_select(select: &mut Select) -> Result<Vec<Merged>> {
                 {
                     items.items.push(Box::new(ReplaceSelectElement {
                         expr: one.value.clone(),
-                        column_name: one.name.clone(),
+                        column_name: Ident::with_quote('"', folded(&one.name)),
                         as_keyword: true,
                     }));
                 }
@@ -107,14 +124,19 @@ fn in_select(select: &mut Select) -> Result<Vec<Merged>> {
         } else if let SelectItem::UnnamedExpr(Expr::Identifier(name)) = item
             && let Some(one) = find(&merged, name)
         {
-            *item = SelectItem::ExprWithAlias {
-                expr: one.value.clone(),
-                alias: one.name.clone(),
+            *item = match &one.value {
+                // Another column of the name may stand beside it.
+                column @ Expr::CompoundIdentifier(_) => SelectItem::UnnamedExpr(column.clone()),
+                value => SelectItem::ExprWithAlias {
+                    expr: value.clone(),
+                    alias: one.name.clone(),
+                },
             };
         }
     }
     let mut replacer = Replacer::of(&merged);
     let _ = select.projection.visit(&mut replacer);
+    let _ = select.distinct.visit(&mut replacer);
     let _ = select.selection.visit(&mut replacer);
     let _ = select.group_by.visit(&mut replacer);
     let _ = select.having.visit(&mut replacer);
@@ -122,8 +144,30 @@ fn in_select(select: &mut Select) -> Result<Vec<Merged>> {
     Ok(merged)
 }
 
+/// Joins in parentheses. What they have merged cannot be told apart under a name of their own.
+fn in_factor(factor: &mut TableFactor, merged: &mut Vec<Merged>) -> Result<()> {
+    match factor {
+        TableFactor::NestedJoin {
+            table_with_joins,
+            alias: None,
+        } => in_from(table_with_joins, merged),
+        TableFactor::NestedJoin {
+            table_with_joins, ..
+        } => {
+            let mut inner = Vec::new();
+            in_from(table_with_joins, &mut inner)?;
+            match inner.iter().any(|one| one.is_other) {
+                true => Err(unknown(Kind::Full, "USING")),
+                false => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
 fn in_from(from: &mut TableWithJoins, merged: &mut Vec<Merged>) -> Result<()> {
     let own = merged.len();
+    in_factor(&mut from.relation, merged)?;
     let mut tables = vec![name_of(&from.relation)];
     for Join {
         relation,
@@ -132,6 +176,16 @@ fn in_from(from: &mut TableWithJoins, merged: &mut Vec<Merged>) -> Result<()> {
     } in &mut from.joins
     {
         let _ = join_operator.visit(&mut Replacer::of(&merged[own..]));
+        let before = merged.len();
+        in_factor(relation, merged)?;
+        if merged.len() > before
+            && !matches!(
+                kind_of(join_operator),
+                Some((_, JoinConstraint::On(_))) | None
+            )
+        {
+            return Err(unknown(Kind::Full, "USING of a join in parentheses"));
+        }
         let right = name_of(relation);
         let kind = kind_of(join_operator);
         match kind {
@@ -285,16 +339,30 @@ fn folded(name: &Ident) -> String {
 struct Replacer<'a> {
     merged: &'a [Merged],
     depth: usize,
+    /// Names of the parameters of the lambdas around.
+    bound: Vec<String>,
 }
 
 impl<'a> Replacer<'a> {
     fn of(merged: &'a [Merged]) -> Self {
-        Self { merged, depth: 0 }
+        Self {
+            merged,
+            depth: 0,
+            bound: Vec::new(),
+        }
     }
 }
 
 impl VisitorMut for Replacer<'_> {
     type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Lambda(lambda) = expr {
+            let names = lambda.params.iter().map(|one| folded(&one.name));
+            self.bound.extend(names);
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
         self.depth += 1;
@@ -307,11 +375,17 @@ impl VisitorMut for Replacer<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Expr::Identifier(name) = expr
-            && let Some(one) = find(self.merged, name)
-        {
-            *expr = one.value.clone();
+        match expr {
+            Expr::Lambda(lambda) => {
+                let left = self.bound.len().saturating_sub(lambda.params.len());
+                self.bound.truncate(left);
+            }
+            Expr::Identifier(name) if self.depth == 0 && !self.bound.contains(&folded(name)) => {
+                if let Some(one) = find(self.merged, name) {
+                    *expr = one.value.clone();
+                }
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }

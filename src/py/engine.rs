@@ -16,6 +16,7 @@ use super::arrow::{NativeBatch, NativeSchema};
 use super::capsules;
 use super::commits::{self, PyChangeOptions, PyCommitSpec};
 use super::config::{PyEngineConfig, deadline, seconds};
+use super::functions::{self, PyFunction};
 use super::io::NativeIo;
 use super::objects::NativeObjects;
 use super::options::{PyFileOptions, file_options, url};
@@ -475,6 +476,12 @@ impl NativeEngine {
         self.about(py, uri, io, |engine, url, account| async move {
             maintenance::readable_versions(&engine, &url, &account).await
         })
+    }
+
+    /// Makes a function of Python known to queries.
+    fn register_function(&self, py: Python<'_>, function: PyFunction) -> PyResult<()> {
+        self.0.functions.add(functions::function(py, function)?);
+        Ok(())
     }
 
     /// The schema in which rows of another one are handed over.

@@ -5,6 +5,7 @@ pub mod capsules;
 mod commits;
 pub mod config;
 pub mod engine;
+mod functions;
 pub mod io;
 pub mod objects;
 mod operators;

@@ -25,7 +25,7 @@ from tests.differential.tree import Query, reductions
 
 pytestmark = pytest.mark.integration
 
-STATEMENTS = 3_000
+STATEMENTS = 2_000
 SEED = 3
 
 

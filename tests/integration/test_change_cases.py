@@ -503,3 +503,19 @@ def test_texts_of_any_kind_never_panic(engine, plain):
         else:
             assert outcomes[0] == outcomes[1], text
         assert FusionDeltaError not in outcomes, "a bug of ours"
+
+
+@pytest.mark.parametrize(
+    ("predicate", "left"),
+    [
+        ("NOT a IS DISTINCT FROM b AND d = 2", [(1, 1, 1), (1, 2, 2)]),
+        ("d = 9 AND a IS DISTINCT FROM b OR d = 1", [(1, 1, 2), (1, 2, 2)]),
+        ("a IS NOT DISTINCT FROM b AND d = 2 OR d = 1", [(1, 2, 2)]),
+    ],
+)
+def test_and_and_or_bind_after_distinct_from(engine, uri, predicate, left):
+    rows = pa.table({"a": [1, 1, 1], "b": [1, 1, 2], "d": [1, 2, 2]})
+    engine.write_delta(uri, rows)
+    engine.delete(uri, predicate)
+    found = engine.query("SELECT a, b, d FROM t ORDER BY a, b, d", sources={"t": uri}).to_pylist()
+    assert [tuple(row.values()) for row in found] == left

@@ -75,6 +75,9 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "SELECT id FROM t WHERE (p = 'x') IS NOT TRUE": [(2,), (3,)],
         "SELECT (p = 'x') IS FALSE c, count(*) FROM t GROUP BY c": [(False, 3), (True, 1)],
         "SELECT DISTINCT (p = 'x') IS TRUE c FROM t": [(False,), (True,)],
+        "SELECT id FROM t WHERE (p = 'x')" + " IS TRUE" * 60: [(1,), (None,)],
+        "SELECT id FROM t WHERE NOT p IS DISTINCT FROM 'x' AND id = 1": [(1,)],
+        "SELECT id FROM t WHERE id = 2 AND p IS DISTINCT FROM 'x' OR id = 1": [(1,), (2,)],
     },
     "partition columns in expressions": {
         "SELECT id FROM y WHERE year + 1 = 2022": [(1,), (4,)],
@@ -199,6 +202,19 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             (3, 6),
         ],
         "SELECT id FROM a NATURAL JOIN b WHERE x = 2": [(2,)],
+        "SELECT * FROM (SELECT DISTINCT id FROM a) a FULL JOIN b USING (ID)": [
+            (1, None),
+            (2, 5),
+            (3, 6),
+        ],
+        "SELECT id FROM ((SELECT DISTINCT id FROM a) a RIGHT JOIN b USING (id))": [(2,), (3,)],
+        "SELECT DISTINCT ON (id) id, y FROM a FULL JOIN b USING (id) ORDER BY id": [
+            (1, None),
+            (2, 5),
+            (3, 6),
+        ],
+        "SELECT id, b.id i FROM a JOIN b USING (id) WHERE x = 2": [(2, 2)],
+        "SELECT id, b.* FROM a JOIN b USING (id) WHERE x = 2": [(2, 2, 5)],
     },
     "LIMIT without columns": {
         "SELECT 'a' c FROM w LIMIT 1": [("a",)],
@@ -234,6 +250,7 @@ ERRORS: dict[str, tuple[type[Exception], str]] = {
         "overflow",
     ),
     "SELECT sum(9e37::decimal(38, 0)) FROM w": (ExecutionError, "overflow"),
+    "SELECT sum(DISTINCT k) OVER (ORDER BY k ROWS 1 PRECEDING) FROM w": (Exception, "sum"),
     "SELECT * FROM w PREWHERE k = 1": (SqlError, "PREWHERE"),
     "SELECT * FROM w TABLESAMPLE (10 PERCENT)": (SqlError, "TABLESAMPLE"),
     "SELECT g, count(*) FROM w GROUP BY g WITH ROLLUP": (SqlError, "WITH ROLLUP"),
@@ -258,6 +275,8 @@ ERRORS: dict[str, tuple[type[Exception], str]] = {
     "SELECT sum(k) OVER q FROM w WINDOW q AS (ORDER BY k), q AS (ORDER BY g)": (SqlError, "twice"),
     "SELECT sum(k) OVER nothing FROM w": (SqlError, "nothing"),
     "SELECT id FROM a NATURAL FULL JOIN b": (SqlError, "NATURAL"),
+    "SELECT id FROM (a FULL JOIN b USING (id)) c": (SqlError, "USING"),
+    "FROM a |> FULL JOIN b USING (id)": (SqlError, "USING"),
     "SELECT id FROM a FULL JOIN b USING (id) JOIN (VALUES (1), (3)) c(id) USING (id)": (
         SqlError,
         "USING",
@@ -277,6 +296,8 @@ def shared(request: pytest.FixtureRequest) -> Any:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return tuple(_plain(item) for item in value)
     return "NaN" if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -138,6 +138,20 @@ CASES = [
     "SELECT (SELECT min('a') v FROM (VALUES (0, 'x')) w(k, g) WHERE w.k < o.id) x FROM o",
     "SELECT (SELECT bool_or(true) FILTER (WHERE i.a > 1) FROM i JOIN (SELECT 1 id) c ON true "
     "WHERE i.b < o.b) x FROM o",
+    "SELECT id FROM o WHERE EXISTS (SELECT 1 FROM i WHERE i.k = o.id ORDER BY a LIMIT 1)",
+    "SELECT id, random() >= 0 r FROM o WHERE EXISTS (SELECT 1 FROM i WHERE i.k = o.id LIMIT 1)",
+    "SELECT id, "
+    + ", ".join(
+        f"(SELECT i.a FROM i WHERE i.k = o.id ORDER BY i.a LIMIT 1) + {n} c{n}" for n in range(12)
+    )
+    + " FROM o",
+    "SELECT id, "
+    + ", ".join(f"(SELECT sum(i.a) FROM i WHERE i.a > o.a) + {n} c{n}" for n in range(12))
+    + " FROM o WHERE a IN (SELECT a FROM i ORDER BY a LIMIT 5)",
+    "SELECT g.s, (SELECT count(*) FROM i WHERE i.a < g.s) n FROM (SELECT b, sum(a) s FROM i "
+    "GROUP BY b) g",
+    "SELECT g.k, (SELECT count(*) FROM i WHERE i.a < g.k) n FROM (SELECT k, sum(a::double) s FROM "
+    "i GROUP BY k) g",
 ]
 
 # Those that are refused, or fail, with a word of what the error says.
@@ -151,6 +165,9 @@ REFUSED = {
     ),
     "SELECT id FROM (SELECT id, random() r FROM o) o WHERE "
     "EXISTS (SELECT sum(a) FROM i WHERE i.k > o.r HAVING sum(a) > 9)": (SqlError, "random"),
+    "SELECT g.s, (SELECT count(*) FROM i WHERE i.a < g.s) n FROM (SELECT k, sum(a::double) s FROM "
+    "i GROUP BY k) g": (SqlError, "sums of floats"),
+    "SELECT id, (SELECT random() + o.a) r FROM o": (SqlError, "random"),
     "SELECT id FROM o LEFT JOIN i ON i.k = o.id AND EXISTS (SELECT 1 FROM i z WHERE z.a = o.a AND "
     "z.b = i.b)": (SqlError, "both sides"),
 }

@@ -1,11 +1,13 @@
 """DataFusion contexts: how they are made, lent, and guarded."""
 
+from fusiondelta.sessions._functions import ArrowFunction
 from fusiondelta.sessions._gate import check_statement
 from fusiondelta.sessions._parameters import as_arrays, bind, bind_texts
 from fusiondelta.sessions._pool import ContextPool, Lease
 from fusiondelta.sessions._upstream import translate
 
 __all__ = [
+    "ArrowFunction",
     "ContextPool",
     "Lease",
     "as_arrays",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
 from fusiondelta.errors import ConfigurationError, EngineClosedError, PoolTimeoutError
+from fusiondelta.sessions._functions import ArrowFunction
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -108,6 +109,7 @@ class ContextPool:
         self._waiting = 0
         self._closed = False
         self._functions: list[Any] = []
+        self._arrow_functions: dict[str, ArrowFunction] = {}
         self._served = 0
 
     def stats(self) -> dict[str, int]:
@@ -129,6 +131,18 @@ class ContextPool:
         _registrar(function)
         with self._condition:
             self._functions.append(function)
+
+    def add_arrow_function(self, function: ArrowFunction) -> None:
+        """Make a function known to every context made from now on, and to the extension."""
+        self._native.register_function(function)
+        with self._condition:
+            self._arrow_functions[function.name] = function
+
+    @property
+    def arrow_functions(self) -> tuple[ArrowFunction, ...]:
+        """Functions that the extension knows."""
+        with self._condition:
+            return tuple(self._arrow_functions.values())
 
     @property
     def functions(self) -> tuple[Any, ...]:
@@ -224,6 +238,8 @@ class ContextPool:
             ctx.remove_optimizer_rule(rule)
         for function in functions:
             _registrar(function)(ctx, function)
+        for known in self.arrow_functions:
+            ctx.register_udf(known.for_context())
         return Lease(ctx, codec, new_id(), lent, _give_back=self._give_back)
 
 

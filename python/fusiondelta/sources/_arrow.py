@@ -19,19 +19,16 @@ HELD = frozenset(
         ("pandas", "DataFrame"),
         ("arro3.core", "Table"),
         ("arro3.core._core", "Table"),
+        # Computed for each query, and held: a connection answers one call at a time.
+        ("duckdb", "DuckDBPyRelation"),
+        ("duckdb._relation", "DuckDBPyRelation"),
+        ("_duckdb", "DuckDBPyRelation"),
     }
 )
 
 
 #: Types that compute their rows, anew each time they are asked for them.
-COMPUTED = frozenset(
-    {
-        ("duckdb", "DuckDBPyRelation"),
-        ("duckdb._relation", "DuckDBPyRelation"),
-        ("_duckdb", "DuckDBPyRelation"),
-        ("polars.lazyframe.frame", "LazyFrame"),
-    }
-)
+COMPUTED = frozenset({("polars.lazyframe.frame", "LazyFrame")})
 
 
 def is_one_of(data: Any, kinds: frozenset[tuple[str, str]]) -> bool:
@@ -43,9 +40,10 @@ class ArrowSource(Source):
     """Arrow data of any library.
 
     What holds its rows (pyarrow tables and batches, Polars and pandas frames) is used without a
-    copy and may be read any number of times. A DuckDB relation or a Polars `LazyFrame` is computed
-    each time a query reads it. A stream is read as the query asks for rows, once: a query that
-    needs it twice gets `StreamConsumedError`.
+    copy and may be read any number of times. A DuckDB relation is computed for each query and held
+    in memory while it runs; a Polars `LazyFrame` is computed each time a query reads it. A stream
+    is read as the query asks for rows, once: a query that needs it twice gets
+    `StreamConsumedError`.
 
     Args:
         data: Anything with ``__arrow_c_stream__`` or ``__arrow_c_array__``, or a Polars
@@ -71,8 +69,7 @@ class ArrowSource(Source):
         return f"{type(self.data).__module__}.{type(self.data).__name__}"
 
     def _computed(self) -> Any:
-        collect = getattr(self.data, "collect", None)
-        return native_reader(self.data if collect is None else collect())
+        return native_reader(self.data.collect())
 
     def resolve(self, alias: str, resolution: Resolution) -> Resolved:
         """A table over the data; see `Source.resolve`."""

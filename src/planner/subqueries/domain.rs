@@ -10,10 +10,10 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema, JoinType, Result, TableReference, plan_err};
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, Filter, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator,
-    Sort,
+    Projection, Sort, SubqueryAlias,
 };
 
-use super::{Rewriter, depends};
+use super::{Rewriter, depends, filtered};
 
 /// The values that a subquery depends on.
 #[derive(Clone)]
@@ -44,6 +44,12 @@ impl<'a> Domain<'a> {
                 })
             })
         })?;
+        if is_volatile(plan)? && !referred.is_empty() {
+            return plan_err!(
+                "a subquery that depends on rows around it cannot call a function such as random, which \
+                 gives something else for each of them; call it outside"
+            );
+        }
         let name = rewriter.fresh("domain");
         Ok(Self {
             rewriter,
@@ -87,7 +93,7 @@ impl<'a> Domain<'a> {
             let Column { relation, name, .. } = self.column(place);
             Expr::Column(column.clone()).alias_qualified(relation, name)
         });
-        LogicalPlanBuilder::from(repeatable(self.outer)?)
+        LogicalPlanBuilder::from(repeatable(self.outer, &self.referred)?)
             .project(exprs)?
             .distinct()?
             .build()
@@ -152,49 +158,214 @@ fn equal(pairs: Vec<(Expr, Expr, bool)>) -> Vec<Expr> {
         .collect()
 }
 
-/// A plan that gives at least the rows of `plan`, and the same whenever it runs.
-fn repeatable(plan: &LogicalPlan) -> Result<LogicalPlan> {
-    let plan = at_least(plan)?;
-    let is_other = plan.exists(|node| {
-        let mut is_other = matches!(node, LogicalPlan::Limit(_))
-            || matches!(node, LogicalPlan::Sort(sort) if sort.fetch.is_some());
-        node.apply_expressions(|expr| {
-            is_other |= expr.is_volatile();
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(is_other)
+/// A plan that gives at least the rows of `plan` as far as `wanted` columns go, and the same whenever it runs.
+fn repeatable(plan: &LogicalPlan, wanted: &[Column]) -> Result<LogicalPlan> {
+    let plan = at_least(plan, wanted)?;
+    let has_cut = plan.exists(|node| {
+        Ok(matches!(node, LogicalPlan::Limit(_))
+            || matches!(node, LogicalPlan::Sort(sort) if sort.fetch.is_some()))
     })?;
+    let mut is_other = has_cut || is_volatile(&plan)?;
+    for column in wanted {
+        is_other |= !is_settled(&plan, column)?;
+    }
     match is_other {
         true => plan_err!(
-            "a subquery depends on rows that may be others each time they are computed (LIMIT, or functions \
-             such as random); give them a table of their own first"
+            "a subquery depends on rows that may be others each time they are computed (LIMIT, functions such \
+             as random, sums of floats, windows); give them a table of their own first"
         ),
         false => Ok(plan),
     }
 }
 
+fn is_volatile(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found |= expr.is_volatile();
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(found)
+}
+
+/// Whether a column has the same values whenever the plan runs: a sum of floats does not, which depends on the
+/// order of its terms, nor does what goes by an order that is not total.
 #[recursive::recursive]
-fn at_least(plan: &LogicalPlan) -> Result<LogicalPlan> {
+fn is_settled(plan: &LogicalPlan, column: &Column) -> Result<bool> {
+    let Some(place) = plan.schema().maybe_index_of_column(column) else {
+        return Ok(false);
+    };
+    let at = |input: &LogicalPlan, place: usize| {
+        let column = Column::from(input.schema().qualified_field(place));
+        is_settled(input, &column)
+    };
+    let all = |expr: &Expr, input: &LogicalPlan| -> Result<bool> {
+        for column in expr.column_refs() {
+            if !is_settled(input, column)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    Ok(match plan {
+        LogicalPlan::Projection(projection) => all(&projection.expr[place], &projection.input)?,
+        LogicalPlan::SubqueryAlias(alias) => at(&alias.input, place)?,
+        LogicalPlan::Filter(filter) => at(&filter.input, place)?,
+        LogicalPlan::Sort(sort) => at(&sort.input, place)?,
+        LogicalPlan::Distinct(Distinct::All(input)) => at(input, place)?,
+        LogicalPlan::Window(window) if place < window.input.schema().fields().len() => {
+            at(&window.input, place)?
+        }
+        LogicalPlan::Union(union) => {
+            for input in &union.inputs {
+                if !at(input, place)? {
+                    return Ok(false);
+                }
+            }
+            true
+        }
+        LogicalPlan::Join(join) => {
+            let of_left = join.left.schema().maybe_index_of_column(column).is_some();
+            match of_left {
+                true => is_settled(&join.left, column)?,
+                // A mark is.
+                false => match join.right.schema().maybe_index_of_column(column) {
+                    Some(_) => is_settled(&join.right, column)?,
+                    None => true,
+                },
+            }
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            let keys = aggregate.group_expr.len();
+            match aggregate.group_expr.get(place) {
+                _ if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) => false,
+                Some(key) => all(key, &aggregate.input)?,
+                None => match aggregate.aggr_expr.get(place - keys) {
+                    Some(expr) => is_settled_aggregate(expr, plan, place),
+                    None => false,
+                },
+            }
+        }
+        LogicalPlan::TableScan(_) | LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => true,
+        _ => false,
+    })
+}
+
+/// Whether an aggregate gives the same whatever the order of its rows.
+fn is_settled_aggregate(expr: &Expr, plan: &LogicalPlan, place: usize) -> bool {
+    const SETTLED: [&str; 11] = [
+        "avg", "bit_and", "bit_or", "bit_xor", "bool_and", "bool_or", "count", "grouping", "max",
+        "min", "sum",
+    ];
+    let expr = match expr {
+        Expr::Alias(alias) => alias.expr.as_ref(),
+        other => other,
+    };
+    let Expr::AggregateFunction(function) = expr else {
+        return false;
+    };
+    let name = function.func.name();
+    let is_float = plan.schema().field(place).data_type().is_floating();
+    SETTLED.contains(&name) && (!is_float || matches!(name, "max" | "min"))
+}
+
+/// The plan without what only leaves rows out, or adds columns that are not wanted.
+#[recursive::recursive]
+fn at_least(plan: &LogicalPlan, wanted: &[Column]) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Limit(Limit { input, .. }) | LogicalPlan::Sort(Sort { input, .. }) => {
-            at_least(input)
+            at_least(input, wanted)
         }
         LogicalPlan::Filter(Filter {
             predicate, input, ..
-        }) if predicate.is_volatile() => at_least(input),
-        LogicalPlan::Filter(_)
-        | LogicalPlan::Projection(_)
-        | LogicalPlan::SubqueryAlias(_)
-        | LogicalPlan::Distinct(Distinct::All(_))
-        | LogicalPlan::Join(Join {
-            join_type: JoinType::Inner,
+        }) if predicate.is_volatile() => at_least(input, wanted),
+        LogicalPlan::Join(Join {
+            left,
+            right,
+            join_type: JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark,
+            schema,
+            ..
+        }) if wanted.iter().all(|column| {
+            left.schema().has_column(column) && !right.schema().has_column(column)
+        }) && !schema.fields().is_empty() =>
+        {
+            at_least(left, wanted)
+        }
+        LogicalPlan::Filter(Filter {
+            predicate, input, ..
+        }) => {
+            // It may be about columns of a join that is left out.
+            let mut needed = wanted.to_vec();
+            needed.extend(predicate.column_refs().into_iter().cloned());
+            let input = at_least(input, &needed)?;
+            filtered(vec![predicate.clone()], input)
+        }
+        // Of the domain each row is there once.
+        LogicalPlan::Distinct(Distinct::All(input)) => at_least(input, wanted),
+        LogicalPlan::Projection(projection) => {
+            let columns = projection.schema.columns();
+            let pairs = projection.expr.iter().zip(&columns);
+            let exprs: Vec<Expr> = pairs
+                .filter(|(_, column)| wanted.contains(column))
+                .map(|(expr, _)| expr.clone())
+                .collect();
+            if exprs.len() < wanted.len() {
+                return Ok(plan.clone());
+            }
+            let needed = columns_in(exprs.iter());
+            let input = at_least(&projection.input, &needed)?;
+            let made = Projection::try_new(exprs, Arc::new(input))?;
+            Ok(LogicalPlan::Projection(made))
+        }
+        LogicalPlan::SubqueryAlias(SubqueryAlias {
+            input,
+            alias,
+            schema,
             ..
         }) => {
-            let changed = plan
-                .clone()
-                .map_children(|child| Ok(Transformed::yes(at_least(&child)?)))?;
-            Ok(changed.data)
+            let below = input.schema().columns();
+            let pairs = schema.columns().into_iter().zip(below);
+            let needed: Vec<Column> = pairs
+                .filter(|(column, _)| wanted.contains(column))
+                .map(|(_, below)| below)
+                .collect();
+            let input = at_least(input, &needed)?;
+            let made = SubqueryAlias::try_new(Arc::new(input), alias.clone())?;
+            Ok(LogicalPlan::SubqueryAlias(made))
+        }
+        LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
+            let pairs = join.on.iter().flat_map(|(left, right)| [left, right]);
+            let mut needed = columns_in(pairs.chain(&join.filter));
+            needed.extend(wanted.iter().cloned());
+            let side = |side: &LogicalPlan| {
+                let own = needed
+                    .iter()
+                    .filter(|column| side.schema().has_column(column));
+                at_least(side, &own.cloned().collect::<Vec<_>>())
+            };
+            let made = Join::try_new(
+                Arc::new(side(&join.left)?),
+                Arc::new(side(&join.right)?),
+                join.on.clone(),
+                join.filter.clone(),
+                join.join_type,
+                join.join_constraint,
+                join.null_equality,
+                join.null_aware,
+            )?;
+            Ok(LogicalPlan::Join(made))
         }
         other => Ok(other.clone()),
     }
+}
+
+fn columns_in<'a>(exprs: impl Iterator<Item = &'a Expr>) -> Vec<Column> {
+    let mut columns: Vec<Column> = Vec::new();
+    for column in exprs.flat_map(Expr::column_refs) {
+        if !columns.contains(column) {
+            columns.push(column.clone());
+        }
+    }
+    columns
 }

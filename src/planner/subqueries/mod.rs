@@ -488,7 +488,7 @@ impl Rewriter<'_> {
         }
         let mut input = input;
         let quantified = self.with_columns(quantified, &mut input)?;
-        if let Some(truth) = self.once(&quantified, input.schema())? {
+        if let Some(truth) = self.once(&quantified)? {
             return filtered(vec![truth], input);
         }
         let (subquery, is_anti) = quantified.selecting(input.schema())?;

@@ -8,7 +8,7 @@ use datafusion::logical_expr::expr::{
     AggregateFunction, Case, Exists, InSubquery, SetComparison, SetQuantifier,
 };
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit,
+    BinaryExpr, Expr, FetchType, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, lit,
 };
 
 use super::pull::is_never_empty;
@@ -48,7 +48,7 @@ impl Quantified {
             },
             Expr::Exists(Exists { subquery, negated }) => Ok(Self {
                 kind: Kind::Exists,
-                plan: plan(subquery),
+                plan: without_cut(plan(subquery)),
                 is_negated: negated,
             }),
             Expr::InSubquery(InSubquery {
@@ -142,6 +142,22 @@ impl Quantified {
     }
 }
 
+/// The plan without a LIMIT that leaves a row where there is one.
+fn without_cut(plan: LogicalPlan) -> LogicalPlan {
+    match plan {
+        LogicalPlan::Limit(limit)
+            if matches!(limit.get_skip_type(), Ok(SkipType::Literal(0)))
+                && matches!(
+                    limit.get_fetch_type(),
+                    Ok(FetchType::Literal(None | Some(1..)))
+                ) =>
+        {
+            without_cut(Arc::unwrap_or_clone(limit.input))
+        }
+        other => other,
+    }
+}
+
 /// How an expression about rows around compares with the subquery's column.
 fn comparison(
     expr: &Expr,
@@ -220,11 +236,10 @@ impl Rewriter<'_> {
     }
 
     /// Whether there are rows, where that depends on nothing around: computed once.
-    pub fn once(self, quantified: &Quantified, outer: &DFSchema) -> Result<Option<Expr>> {
+    pub fn once(self, quantified: &Quantified) -> Result<Option<Expr>> {
         if !matches!(quantified.kind, Kind::Exists) || depends(&quantified.plan, None)? {
             return Ok(None);
         }
-        let _ = outer;
         let first = LogicalPlanBuilder::from(quantified.plan.clone())
             .limit(0, Some(1))?
             .build()?;
@@ -246,7 +261,7 @@ impl Rewriter<'_> {
             return Ok(lit(truth));
         }
         let quantified = self.with_columns(quantified, input)?;
-        if let Some(truth) = self.once(&quantified, input.schema())? {
+        if let Some(truth) = self.once(&quantified)? {
             return Ok(truth);
         }
         let negated = |mark: Expr, is_negated: bool| match is_negated {
