@@ -8,24 +8,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, Statistics, internal_err};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Expr;
-use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::filter_pushdown::{
-    ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
-    FilterPushdownPropagation,
-};
+use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
-use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 
 use super::cache::Pinned;
-use crate::planner::floats::canonical;
 use crate::planner::one_input::one_input;
-use crate::scan::positions::exact_columns;
+use crate::scan::passes_on::passes_on;
 
 /// What a scan is made from.
 #[derive(Clone, Debug)]
@@ -71,23 +63,8 @@ impl ExecutionPlan for DeltaNode {
         "DeltaSnapshotExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
     one_input!("a Delta scan");
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        canonical::stream(self.input.execute(partition, context)?)
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
+    passes_on!();
 
     fn statistics_from_inputs(
         &self,
@@ -98,48 +75,6 @@ impl ExecutionPlan for DeltaNode {
             [input] => Ok(Arc::clone(input)),
             _ => internal_err!("a Delta scan has one input"),
         }
-    }
-
-    fn supports_limit_pushdown(&self) -> bool {
-        // What reads no file counts rows, and takes no limit though it says so.
-        let takes_none =
-            self.input.children().is_empty() && self.input.with_fetch(Some(1)).is_none();
-        self.input.supports_limit_pushdown() && !takes_none
-    }
-
-    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        Some(self.with(self.input.with_fetch(limit)?))
-    }
-
-    fn fetch(&self) -> Option<usize> {
-        self.input.fetch()
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
-    }
-
-    fn gather_filters_for_pushdown(
-        &self,
-        _: FilterPushdownPhase,
-        parent_filters: Vec<Arc<dyn PhysicalExpr>>,
-        _: &ConfigOptions,
-    ) -> Result<FilterDescription> {
-        // Statistics of row groups and pages know no NaN, which is larger than every other number.
-        let exact = exact_columns(&self.schema());
-        let input = &self.input;
-        let child =
-            ChildFilterDescription::from_child_with_allowed_indices(&parent_filters, exact, input)?;
-        Ok(FilterDescription::new().with_child(child))
-    }
-
-    fn handle_child_pushdown_result(
-        &self,
-        _: FilterPushdownPhase,
-        result: ChildPushdownResult,
-        _: &ConfigOptions,
-    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        Ok(FilterPushdownPropagation::if_all(result))
     }
 
     fn try_pushdown_sort(

@@ -178,17 +178,19 @@ impl ExecutionPlan for Leaf {
 /// `query` naming the operator that has no protobuf form.
 pub fn encode(plan: Arc<dyn ExecutionPlan>) -> crate::error::Result<Vec<u8>> {
     let plan = plan.transform_down(|node| {
-        let node = match node.downcast_ref::<FloatGuard>() {
-            Some(guard) => Arc::clone(&guard.input),
-            None => interrupt::bare(node)?,
+        let bare = match node.downcast_ref::<FloatGuard>() {
+            Some(guard) => Some(Arc::clone(&guard.input)),
+            None => interrupt::bare(&node)?,
         };
+        let is_changed = bare.is_some();
+        let node = bare.unwrap_or(node);
         let in_memory = node
             .downcast_ref::<DataSourceExec>()
             .and_then(|exec| exec.data_source().downcast_ref::<MemorySourceConfig>());
         let scan = match (node.downcast_ref::<DeltaNode>(), in_memory) {
             (Some(scan), _) => Scan::Table(Arc::clone(&scan.spec)),
             (None, Some(source)) => Scan::Memory(MemoryScan::of(source)),
-            (None, None) => return Ok(Transformed::yes(node)),
+            (None, None) => return Ok(Transformed::new_transformed(node, is_changed)),
         };
         let leaf = Leaf {
             scan,

@@ -7,14 +7,19 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::logical_expr::expr::{AggregateFunction, Case};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Distinct, DistinctOn, Expr, LogicalPlan, SortExpr, lit};
 use datafusion::optimizer::AnalyzerRule;
 
-/// Puts sound forms in the place of some expressions.
+use super::floats::canonical;
+use super::overflow;
+
+/// Puts sound forms in the place of some expressions, in one walk:
 ///
 /// - `x IS TRUE` and the like are never NULL for the logical plan and may be for the physical one, which is an
-///   error where they are grouped.
-/// - An aggregate that orders by something twice, or by a constant, panics.
+///   error where they are grouped;
+/// - an aggregate that orders by something twice, or by a constant, panics;
+/// - whole numbers wrap around (`overflow`), and NaN has a sign or none (`floats::canonical`).
 #[derive(Debug)]
 pub struct SoundExpressions;
 
@@ -30,10 +35,18 @@ impl AnalyzerRule for SoundExpressions {
                 }
                 other => other,
             };
+            let mut schema = merge_schema(&node.inputs());
+            if let LogicalPlan::TableScan(scan) = &node {
+                schema.merge(&scan.projected_schema);
+            }
             let names = NamePreserver::new(&node);
             let changed = node.map_expressions(|expr| {
                 let name = names.save(&expr);
-                let changed = expr.transform_up(|part| Ok(sound(part)))?;
+                let changed = expr.transform_up(|part| {
+                    sound(part)
+                        .transform_data(|part| overflow::check(part, &schema))?
+                        .transform_data(|part| Ok(canonical::wrap(part, &schema)))
+                })?;
                 Ok(changed.update_data(|expr| name.restore(expr)))
             })?;
             match changed.transformed {

@@ -98,15 +98,16 @@ fn with_condition(
     Ok(Arc::new(made))
 }
 
-/// The plan as it is without the rule's conditions, which have no protobuf form.
-pub fn bare(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+/// A join without the rule's condition, which has no protobuf form; nothing for other nodes.
+pub fn bare(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() else {
-        return Ok(plan);
+        return Ok(None);
     };
-    with_condition(join, |expr| match expr.downcast_ref::<Watched>() {
+    let made = with_condition(join, |expr| match expr.downcast_ref::<Watched>() {
         Some(watched) => Arc::clone(&watched.expr),
         None => expr,
-    })
+    })?;
+    Ok(Some(made))
 }
 
 /// An expression that fails once the query is abandoned.

@@ -1,6 +1,7 @@
 //! What makes of a text the plan that SQL says: clauses that the planner would pass over are refused, and
 //! what it gets wrong is put right.
 
+mod as_inner;
 mod bounded;
 pub mod calls;
 mod dependencies;
@@ -11,6 +12,7 @@ pub mod one_input;
 pub mod overflow;
 pub mod parse;
 mod pushdown;
+mod selects;
 mod set_operations;
 pub mod subqueries;
 pub mod sums;
@@ -28,9 +30,8 @@ use datafusion::logical_expr::ReturnFieldArgs;
 use datafusion::optimizer::AnalyzerRule;
 
 use expressions::SoundExpressions;
-use floats::canonical::{self, CanonicalNan};
+use floats::canonical;
 use interrupt::Abandoned;
-use overflow::CheckedArithmetic;
 use set_operations::CountedSetOperations;
 use subqueries::Subqueries;
 
@@ -48,12 +49,10 @@ fn field_of_first(name: &str, arguments: &ReturnFieldArgs) -> Result<FieldRef> {
 ///
 /// The rules come after DataFusion's own, which settle types. What runs ends once it is `abandoned`.
 pub fn state(builder: SessionStateBuilder, abandoned: &Arc<Abandoned>) -> Result<SessionState> {
-    let rules: [Arc<dyn AnalyzerRule + Send + Sync>; 5] = [
+    let rules: [Arc<dyn AnalyzerRule + Send + Sync>; 3] = [
         Arc::new(CountedSetOperations),
         Arc::new(Subqueries::default()),
         Arc::new(SoundExpressions),
-        Arc::new(CheckedArithmetic),
-        Arc::new(CanonicalNan),
     ];
     let builder = builder
         .with_optimizer_rules(pushdown::logical_rules())

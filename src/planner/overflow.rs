@@ -5,50 +5,15 @@ use std::sync::Arc;
 use datafusion::arrow::array::Datum;
 use datafusion::arrow::compute::kernels::numeric::{add, mul, sub};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::AnalyzerRule;
 
-/// Puts arithmetic that looks at its results in the place of arithmetic that does not.
-///
-/// The last of the rules that type expressions: operands agree by then.
-#[derive(Debug)]
-pub struct CheckedArithmetic;
-
-impl AnalyzerRule for CheckedArithmetic {
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|node| {
-            let mut schema = merge_schema(&node.inputs());
-            if let LogicalPlan::TableScan(scan) = &node {
-                schema.merge(&scan.projected_schema);
-            }
-            let names = NamePreserver::new(&node);
-            let changed = node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let checked = expr.transform_up(|part| check(part, &schema))?;
-                Ok(checked.update_data(|expr| name.restore(expr)))
-            })?;
-            match changed.transformed {
-                true => changed.map_data(LogicalPlan::recompute_schema),
-                false => Ok(changed),
-            }
-        })
-        .data()
-    }
-
-    fn name(&self) -> &'static str {
-        "checked_arithmetic"
-    }
-}
-
-fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Arithmetic that looks at its results, in the place of arithmetic that does not. Operands agree in their types.
+pub fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let kind = |side: &Expr| side.get_type(schema).ok().filter(DataType::is_integer);
     Ok(match expr {
         Expr::BinaryExpr(BinaryExpr {

@@ -99,6 +99,14 @@ fn unit_of_zoned(kind: &SqlType) -> Option<&'static str> {
     })
 }
 
+/// A name as SQL folds it: in lower case unless it is quoted.
+pub fn folded(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
+    }
+}
+
 /// A function with its arguments.
 pub fn call(name: &str, arguments: Vec<SqlExpr>) -> SqlExpr {
     let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));

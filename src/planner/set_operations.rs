@@ -12,7 +12,7 @@ use datafusion::common::{Column, JoinType, NullEquality, Result};
 use datafusion::functions_window::row_number::row_number_udwf;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
-    Distinct, Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, WindowFrame,
+    Distinct, Expr, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, SortExpr, WindowFrame,
     WindowFunctionDefinition,
 };
 use datafusion::optimizer::AnalyzerRule;
@@ -76,13 +76,19 @@ fn counted(join: Join) -> Result<LogicalPlan> {
 
 /// The rows, each with its number among those that are equal to it.
 fn numbered(plan: LogicalPlan, keys: Vec<Expr>, name: &str) -> Result<LogicalPlan> {
+    LogicalPlanBuilder::from(plan)
+        .window(vec![row_number(keys, vec![]).alias(name)])?
+        .build()
+}
+
+/// The number of a row among those with the same keys, by an order.
+pub fn row_number(keys: Vec<Expr>, order: Vec<SortExpr>) -> Expr {
     let mut function = WindowFunction::new(
         WindowFunctionDefinition::WindowUDF(row_number_udwf()),
         vec![],
     );
+    function.params.window_frame = WindowFrame::new((!order.is_empty()).then_some(false));
     function.params.partition_by = keys;
-    function.params.window_frame = WindowFrame::new(None);
-    LogicalPlanBuilder::from(plan)
-        .window(vec![Expr::from(function).alias(name)])?
-        .build()
+    function.params.order_by = order;
+    Expr::from(function)
 }

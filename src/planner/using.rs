@@ -7,12 +7,13 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectNamePart, PipeOperator, Query,
-    ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, VisitMut, VisitorMut,
+    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectNamePart, OrderBy, PipeOperator, Query,
+    ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, TableFactor, TableWithJoins,
+    VisitMut, VisitorMut,
 };
 
-use super::parse;
+use super::parse::{self, folded};
+use super::selects::{self, InSelects};
 use crate::error::{ErrorKind, NativeError, Result};
 
 /// Resolves the merged columns of every query within.
@@ -20,66 +21,46 @@ use crate::error::{ErrorKind, NativeError, Result};
 /// # Errors
 /// `sql` for right and full joins whose merged columns cannot be told.
 pub fn resolve(parsed: &mut impl VisitMut) -> Result<()> {
-    match parsed.visit(&mut Resolver) {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    selects::each(parsed, Resolver)
 }
 
 struct Resolver;
 
-impl VisitorMut for Resolver {
-    type Break = NativeError;
+impl InSelects for Resolver {
+    type Named = Vec<Merged>;
 
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<NativeError> {
-        let joined = query
-            .pipe_operators
-            .iter()
-            .filter_map(|operator| match operator {
-                PipeOperator::Join(join) => kind_of(&join.join_operator),
-                _ => None,
-            });
-        for (kind, constraint) in joined {
-            if matches!(kind, Kind::Right | Kind::Full)
-                && matches!(
-                    constraint,
-                    JoinConstraint::Using(_) | JoinConstraint::Natural
-                )
+    fn in_query(&self, query: &Query) -> Result<()> {
+        for operator in &query.pipe_operators {
+            let PipeOperator::Join(join) = operator else {
+                continue;
+            };
+            if let Some((
+                kind @ (Kind::Right | Kind::Full),
+                JoinConstraint::Using(_) | JoinConstraint::Natural,
+            )) = kind_of(&join.join_operator)
             {
-                return ControlFlow::Break(unknown(kind, "USING or NATURAL"));
+                return Err(unknown(kind, "USING or NATURAL"));
             }
         }
-        let outcome = match query.body.as_mut() {
-            SetExpr::Select(select) => in_select(select).map(|merged| {
-                // What is selected under the name comes first.
-                let merged: Vec<_> = merged
-                    .into_iter()
-                    .filter(|one| !is_selected(select, &one.name))
-                    .collect();
-                if !merged.is_empty() {
-                    let _ = query.order_by.visit(&mut Replacer::of(&merged));
-                }
-            }),
-            SetExpr::SetOperation { left, right, .. } => {
-                in_operand(left).and_then(|()| in_operand(right))
-            }
-            _ => Ok(()),
-        };
-        match outcome {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(error),
-        }
+        Ok(())
     }
-}
 
-fn in_operand(operand: &mut SetExpr) -> Result<()> {
-    match operand {
-        SetExpr::Select(select) => in_select(select).map(drop),
-        SetExpr::SetOperation { left, right, .. } => {
-            in_operand(left)?;
-            in_operand(right)
+    fn in_select(&self, select: &mut Select) -> Result<Vec<Merged>> {
+        in_select(select)
+    }
+
+    fn in_order(
+        &self,
+        order: &mut Option<OrderBy>,
+        mut merged: Vec<Merged>,
+        select: &Select,
+    ) -> Result<()> {
+        // What is selected under the name comes first.
+        merged.retain(|one| !is_selected(select, &one.name));
+        if !merged.is_empty() {
+            let _ = order.visit(&mut Replacer::of(&merged));
         }
-        _ => Ok(()),
+        Ok(())
     }
 }
 
@@ -326,13 +307,6 @@ fn find<'a>(merged: &'a [Merged], name: &Ident) -> Option<&'a Merged> {
 
 fn is_same(one: &Ident, other: &Ident) -> bool {
     folded(one) == folded(other)
-}
-
-fn folded(name: &Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
-    }
 }
 
 /// Puts what merged columns stand for in their place, but in queries within.

@@ -7,9 +7,12 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, Query, Select, SetExpr, VisitMut,
-    VisitorMut, WindowSpec, WindowType, visit_expressions_mut,
+    Expr, Ident, NamedWindowDefinition, NamedWindowExpr, OrderBy, Select, VisitMut, WindowSpec,
+    WindowType, visit_expressions_mut,
 };
+
+use super::parse::folded;
+use super::selects::{self, InSelects};
 
 use crate::error::{ErrorKind, NativeError, Result};
 
@@ -18,43 +21,20 @@ use crate::error::{ErrorKind, NativeError, Result};
 /// # Errors
 /// `sql` for a window that is not defined, is defined twice, or cannot be refined so.
 pub fn inline(parsed: &mut impl VisitMut) -> Result<()> {
-    match parsed.visit(&mut Inliner) {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    selects::each(parsed, Inliner)
 }
 
 struct Inliner;
 
-impl VisitorMut for Inliner {
-    type Break = NativeError;
+impl InSelects for Inliner {
+    type Named = Windows;
 
-    // From within: a query's windows are not those of the queries in it.
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<NativeError> {
-        let outcome = match query.body.as_mut() {
-            SetExpr::Select(select) => {
-                in_select(select).and_then(|windows| in_expressions(&mut query.order_by, &windows))
-            }
-            SetExpr::SetOperation { left, right, .. } => {
-                in_operand(left).and_then(|()| in_operand(right))
-            }
-            _ => Ok(()),
-        };
-        match outcome {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(error),
-        }
+    fn in_select(&self, select: &mut Select) -> Result<Windows> {
+        in_select(select)
     }
-}
 
-fn in_operand(operand: &mut SetExpr) -> Result<()> {
-    match operand {
-        SetExpr::Select(select) => in_select(select).map(drop),
-        SetExpr::SetOperation { left, right, .. } => {
-            in_operand(left)?;
-            in_operand(right)
-        }
-        _ => Ok(()),
+    fn in_order(&self, order: &mut Option<OrderBy>, windows: Windows, _: &Select) -> Result<()> {
+        in_expressions(order, &windows)
     }
 }
 
@@ -144,13 +124,6 @@ fn find<'a>(windows: &'a Windows, name: &Ident) -> Option<&'a WindowSpec> {
     };
     let found = windows.iter().find(|(other, _)| is_same(other));
     found.map(|(_, spec)| spec)
-}
-
-fn folded(name: &Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
-    }
 }
 
 fn wrong(message: String) -> NativeError {

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use super::words::Words;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::chains;
-use crate::planner::parse;
+use crate::planner::parse::{self, folded};
 
 type Assignments = Vec<(String, String)>;
 /// Kind, assignments, predicate.
@@ -167,14 +167,6 @@ fn empty<T>(what: &str, given: &[T]) -> Result<()> {
 
 fn text(part: &impl Display) -> String {
     part.to_string()
-}
-
-/// The name as identifiers are folded: to lower case unless it is quoted.
-fn folded(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    }
 }
 
 fn idents(name: &ObjectName) -> Vec<&Ident> {

@@ -8,24 +8,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::{ColumnStatistics, Result, Statistics, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::filter_pushdown::{
-    ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
-    FilterPushdownPropagation,
-};
-use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 
 use super::parquet::change_sources;
-use crate::planner::floats::canonical;
 use crate::planner::one_input::one_input;
-use crate::scan::positions::{exact_columns, has_floats};
+use crate::scan::passes_on::passes_on;
+use crate::scan::positions::has_floats;
 
 /// A scan of Parquet files that have floats.
 #[derive(Clone, Debug)]
@@ -95,23 +87,8 @@ impl ExecutionPlan for FloatGuard {
         "FloatGuardExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
     one_input!("a guarded scan");
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        canonical::stream(self.input.execute(partition, context)?)
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
+    passes_on!();
 
     fn statistics_from_inputs(
         &self,
@@ -125,43 +102,5 @@ impl ExecutionPlan for FloatGuard {
             ))),
             _ => internal_err!("a guarded scan has one input"),
         }
-    }
-
-    fn supports_limit_pushdown(&self) -> bool {
-        self.input.supports_limit_pushdown()
-    }
-
-    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        Some(self.with(self.input.with_fetch(limit)?))
-    }
-
-    fn fetch(&self) -> Option<usize> {
-        self.input.fetch()
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
-    }
-
-    fn gather_filters_for_pushdown(
-        &self,
-        _: FilterPushdownPhase,
-        parent_filters: Vec<Arc<dyn PhysicalExpr>>,
-        _: &ConfigOptions,
-    ) -> Result<FilterDescription> {
-        let exact = exact_columns(&self.schema());
-        let input = &self.input;
-        let child =
-            ChildFilterDescription::from_child_with_allowed_indices(&parent_filters, exact, input)?;
-        Ok(FilterDescription::new().with_child(child))
-    }
-
-    fn handle_child_pushdown_result(
-        &self,
-        _: FilterPushdownPhase,
-        result: ChildPushdownResult,
-        _: &ConfigOptions,
-    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        Ok(FilterPushdownPropagation::if_all(result))
     }
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -116,7 +116,7 @@ class _Asked:
         io: Its counters.
         clock: Time that is left.
         dialect: SQL dialect of the profile.
-        registered: Names of the sources that every query may read.
+        registered: Gives the names of the sources that every query may read.
     """
 
     begun: _Begun
@@ -126,14 +126,14 @@ class _Asked:
     io: NativeIo
     clock: _Clock
     dialect: str
-    registered: tuple[str, ...] = ()
+    registered: Callable[[], Iterable[str]] = tuple
 
     def typed(self, error: BaseException) -> FusionDeltaError:
         """The typed error for one of the planner's."""
         return translate(
             error,
             sql=self.begun.spec.sql or None,
-            tables=[*(one.alias for one in self.resolved), *self.registered],
+            tables=[*(one.alias for one in self.resolved), *self.registered()],
             dialect=self.dialect,
         )
 
@@ -195,7 +195,7 @@ class QueryRunner:
                 io,
                 clock,
                 self.dialect,
-                tuple(self.registered()),
+                self.registered,
             )
             is_own = kind == "query" and all(one.is_own for one in resolved)
             if is_own and not self._calls_functions(text):

@@ -10,18 +10,14 @@ use datafusion::arrow::array::{
     RecordBatchOptions,
 };
 use datafusion::arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type, SchemaRef};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
@@ -96,43 +92,14 @@ pub fn stream(rows: SendableRecordBatchStream) -> Result<SendableRecordBatchStre
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
 }
 
-/// Brings the NaN of what computes floats into one form.
-#[derive(Debug)]
-pub struct CanonicalNan;
-
-impl AnalyzerRule for CanonicalNan {
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|node| {
-            let mut schema = merge_schema(&node.inputs());
-            if let LogicalPlan::TableScan(scan) = &node {
-                schema.merge(&scan.projected_schema);
-            }
-            let names = NamePreserver::new(&node);
-            let changed = node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let changed = expr.transform_up(|part| Ok(wrap(part, &schema)))?;
-                Ok(changed.update_data(|expr| name.restore(expr)))
-            })?;
-            match changed.transformed {
-                true => changed.map_data(LogicalPlan::recompute_schema),
-                false => Ok(changed),
-            }
-        })
-        .data()
-    }
-
-    fn name(&self) -> &'static str {
-        "canonical_nan"
-    }
-}
-
 /// Functions of numbers that are NaN of some.
 const FUNCTIONS: [&str; 15] = [
     "acos", "acosh", "asin", "asinh", "atanh", "cos", "cot", "ln", "log", "log10", "log2", "power",
     "sin", "sqrt", "tan",
 ];
 
-fn wrap(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+/// What computes floats, its NaN in one form.
+pub fn wrap(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let gives_float = |expr: &Expr| expr.get_type(schema).is_ok_and(|kind| is_float(&kind));
     let may_be_odd = match &expr {
         Expr::BinaryExpr(BinaryExpr { op, .. }) => matches!(

@@ -38,27 +38,12 @@ impl Pulled {
             .into_iter()
             .map(|(column, relation, name)| Expr::Column(column).alias_qualified(relation, name))
             .collect();
-        let mut needed: Vec<Column> = Vec::new();
-        let mut conditions = Vec::with_capacity(self.conditions.len());
-        for condition in self.conditions {
-            let renamed = condition.transform(|part| {
-                let Expr::Column(column) = part else {
-                    return Ok(Transformed::no(part));
-                };
-                let place = needed.iter().position(|known| *known == column);
-                let place = place.unwrap_or_else(|| {
-                    needed.push(column);
-                    needed.len() - 1
-                });
-                let renamed = Column::new(Some(qualifier.clone()), format!("c{place}"));
-                Ok(Transformed::yes(Expr::Column(renamed)))
-            })?;
-            conditions.push(inlined(renamed.data, outer)?);
-        }
-        for (place, column) in needed.into_iter().enumerate() {
-            let name = format!("c{place}");
-            exprs.push(Expr::Column(column).alias_qualified(Some(qualifier.clone()), name));
-        }
+        let name = |place| Column::new(Some(qualifier.clone()), format!("c{place}"));
+        let (conditions, more) = renamed(self.conditions, name)?;
+        exprs.extend(more);
+        let conditions = conditions.into_iter();
+        let conditions = conditions.map(|condition| inlined(condition, outer));
+        let conditions = conditions.collect::<Result<_>>()?;
         if exprs.is_empty() {
             exprs.push(lit(true).alias_qualified(Some(qualifier.clone()), "c"));
         }
@@ -179,25 +164,9 @@ impl<'a> Pulling<'a> {
 
     /// A projection that has the columns that conditions need as well.
     fn projected(&self, mut exprs: Vec<Expr>, pulled: Pulled) -> Result<Pulled> {
-        let mut needed: Vec<(Column, Column)> = Vec::new();
-        let mut conditions = Vec::with_capacity(pulled.conditions.len());
-        for condition in pulled.conditions {
-            let renamed = condition.transform(|part| {
-                let Expr::Column(column) = part else {
-                    return Ok(Transformed::no(part));
-                };
-                if let Some((_, name)) = needed.iter().find(|(known, _)| *known == column) {
-                    return Ok(Transformed::yes(Expr::Column(name.clone())));
-                }
-                let name = Column::new_unqualified(self.rewriter.fresh("column"));
-                needed.push((column, name.clone()));
-                Ok(Transformed::yes(Expr::Column(name)))
-            })?;
-            conditions.push(renamed.data);
-        }
-        for (column, name) in needed {
-            exprs.push(Expr::Column(column).alias(name.name));
-        }
+        let name = |_| Column::new_unqualified(self.rewriter.fresh("column"));
+        let (conditions, more) = renamed(pulled.conditions, name)?;
+        exprs.extend(more);
         let plan = Projection::try_new(exprs, Arc::new(pulled.plan))?;
         Ok(Pulled {
             plan: LogicalPlan::Projection(plan),
@@ -261,6 +230,35 @@ impl<'a> Pulling<'a> {
         let plan = pushed(plan, &domain)?;
         Ok(Pulled { plan, conditions })
     }
+}
+
+/// The conditions, their columns under names that are given by number, and these columns so called.
+fn renamed(
+    conditions: Vec<Expr>,
+    name: impl Fn(usize) -> Column,
+) -> Result<(Vec<Expr>, Vec<Expr>)> {
+    let mut needed: Vec<(Column, Column)> = Vec::new();
+    let conditions = conditions.into_iter().map(|condition| {
+        let changed = condition.transform(|part| {
+            let Expr::Column(column) = part else {
+                return Ok(Transformed::no(part));
+            };
+            let known = needed.iter().find(|(known, _)| *known == column);
+            let known = known.map(|(_, name)| name.clone());
+            let called = known.unwrap_or_else(|| {
+                let called = name(needed.len());
+                needed.push((column, called.clone()));
+                called
+            });
+            Ok(Transformed::yes(Expr::Column(called)))
+        })?;
+        Ok(changed.data)
+    });
+    let conditions = conditions.collect::<Result<_>>()?;
+    let columns = needed
+        .into_iter()
+        .map(|(column, called)| Expr::Column(column).alias_qualified(called.relation, called.name));
+    Ok((conditions, columns.collect()))
 }
 
 /// Whether a plan has a row whatever its tables have.

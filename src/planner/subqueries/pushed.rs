@@ -8,19 +8,19 @@ use datafusion::common::{
     Column, JoinType, NullEquality, Result, ScalarValue, internal_err, plan_err,
 };
 use datafusion::error::DataFusionError;
-use datafusion::functions_window::row_number::row_number_udwf;
-use datafusion::logical_expr::expr::{Alias, Case, GroupingSet, WindowFunction};
+use datafusion::logical_expr::expr::{Alias, Case, GroupingSet};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
     Aggregate, Distinct, DistinctOn, Expr, FetchType, Join, JoinConstraint, Limit, LogicalPlan,
     LogicalPlanBuilder, Projection, SkipType, Sort, SortExpr, Subquery, SubqueryAlias, Union,
-    Unnest, Window, WindowFrame, WindowFunctionDefinition, lit,
+    Unnest, Window, lit,
 };
 
 use super::domain::Domain;
 use super::pull::with_mark;
 use super::{columns, filtered};
+use crate::planner::set_operations::row_number;
 
 /// The plan for each row of the domain, whose columns it has besides its own.
 #[recursive::recursive]
@@ -143,19 +143,12 @@ fn cut(
 ) -> Result<LogicalPlan> {
     let input = pushed(input, domain)?;
     let columns = columns(&input);
-    let mut function = WindowFunction::new(
-        WindowFunctionDefinition::WindowUDF(row_number_udwf()),
-        vec![],
-    );
-    function.params.partition_by = domain.columns();
-    for sort in order {
+    let order = order.iter().map(|sort| {
         let expr = domain.resolved(sort.expr.clone())?;
-        function.params.order_by.push(sort.with_expr(expr));
-    }
-    function.params.window_frame =
-        WindowFrame::new((!function.params.order_by.is_empty()).then_some(false));
+        Ok(sort.with_expr(expr))
+    });
     let name = domain.fresh("row");
-    let number = Expr::from(function).alias(&name);
+    let number = row_number(domain.columns(), order.collect::<Result<_>>()?).alias(&name);
     let plan = LogicalPlanBuilder::from(input)
         .window(vec![number])?
         .build()?;

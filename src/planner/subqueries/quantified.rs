@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
 use datafusion::functions_aggregate::count::count_udaf;
-use datafusion::logical_expr::expr::{
-    AggregateFunction, Case, Exists, InSubquery, SetComparison, SetQuantifier,
-};
+use datafusion::logical_expr::expr::{Case, Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, FetchType, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, lit,
 };
@@ -192,14 +190,7 @@ fn subquery(plan: LogicalPlan) -> Subquery {
 
 /// The number of a plan's rows, or of those for which `expr` is not NULL, computed once.
 fn counted(plan: LogicalPlan, expr: Expr) -> Result<Expr> {
-    let count = Expr::AggregateFunction(AggregateFunction::new_udf(
-        count_udaf(),
-        vec![expr],
-        false,
-        None,
-        vec![],
-        None,
-    ));
+    let count = count_udaf().call(vec![expr]);
     let plan = LogicalPlanBuilder::from(plan)
         .aggregate(Vec::<Expr>::new(), vec![count.alias("count")])?
         .build()?;

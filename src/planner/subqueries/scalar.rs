@@ -6,7 +6,6 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, Result, TableReference, plan_err};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::first_last::first_value_udaf;
-use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Subquery,
     SubqueryAlias, lit,
@@ -154,18 +153,9 @@ impl Rewriter<'_> {
         let qualifier = TableReference::bare(self.fresh("subquery"));
         let mut kept: Vec<Kept> = vec![(column.clone(), Some(qualifier.clone()), "v".to_owned())];
         if !is_single {
-            let made = |function, argument: Expr| {
-                Expr::AggregateFunction(AggregateFunction::new_udf(
-                    function,
-                    vec![argument],
-                    false,
-                    None,
-                    vec![],
-                    None,
-                ))
-            };
-            let value = made(first_value_udaf(), Expr::Column(column)).alias("v");
-            let rows = made(count_udaf(), lit(1_i64)).alias("n");
+            let value = first_value_udaf().call(vec![Expr::Column(column)]);
+            let value = value.alias("v");
+            let rows = count_udaf().call(vec![lit(1_i64)]).alias("n");
             let made = Aggregate::try_new(Arc::new(plan), keys, vec![value, rows])?;
             plan = LogicalPlan::Aggregate(made);
             let own = |name: &str| {
