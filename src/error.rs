@@ -7,6 +7,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::error_text;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use deltalake::DeltaTableError;
@@ -116,7 +117,7 @@ impl NativeError {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: plain(&message.into()),
+            message: error_text::plain(&message.into()),
             details: Vec::new(),
             python: None,
         }
@@ -155,27 +156,6 @@ impl fmt::Display for NativeError {
 }
 
 impl StdError for NativeError {}
-
-/// Text without terminal colours and without a backtrace.
-fn plain(text: &str) -> String {
-    // DataFusion says where its backtrace starts, the kernel puts the frames below the message.
-    let text = text.split("\n\nbacktrace:").next().unwrap_or(text);
-    let text = text.split("\n   0: ").next().unwrap_or(text);
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        if c == '\u{1b}' {
-            for c in rest.by_ref() {
-                if c.is_ascii_alphabetic() {
-                    break;
-                }
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
 
 /// The most specific classification found along the chain of causes, if any link says more than
 /// "something failed".

@@ -16,6 +16,7 @@
 
 mod delta;
 mod error;
+mod error_text;
 mod exec;
 mod metrics;
 mod planner;
@@ -48,9 +49,7 @@ mod _native {
     #[pymodule_export]
     use crate::py::query::{NativeCodec, NativeQuery, NativeRows};
     #[pymodule_export]
-    use crate::py::sql::{
-        locate_identifier, placeholders, rewritten, statement_kinds, table_references,
-    };
+    use crate::py::sql::{NativeSql, locate_identifier, placeholders, table_references};
     #[pymodule_export]
     use crate::py::statements::{NativeStatement, change_statement};
     #[pymodule_export]
@@ -78,6 +77,6 @@ mod _native {
     /// Names (aliases included) of the functions of a native session, by family.
     #[pyfunction]
     fn function_names() -> std::collections::HashMap<&'static str, Vec<String>> {
-        crate::py::engine::function_names()
+        crate::py::functions::function_names()
     }
 }

@@ -123,11 +123,6 @@ impl<T: Send + 'static> Task<T> {
         Ok(Self(handle()?.spawn(work)))
     }
 
-    /// Work that watches over other work.
-    pub fn watch(work: impl Future<Output = T> + Send + 'static) -> Result<Self> {
-        Ok(Self(control()?.spawn(work)))
-    }
-
     /// Its outcome.
     ///
     /// # Errors

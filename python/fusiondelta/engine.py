@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from fusiondelta._ids import new_id
-from fusiondelta.account import Books, QueryProgress, ReplayReport, Run, RunManifest
+from fusiondelta.account import Books, QueryProgress, Run, RunManifest
 from fusiondelta.account._artifacts import Artifacts
 from fusiondelta.errors import ConfigurationError, QueryError
 from fusiondelta.profiles import (
@@ -24,7 +24,7 @@ from fusiondelta.profiles import (
     TablePolicy,
     TelemetryConfig,
 )
-from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec, replay
+from fusiondelta.queries import QueryResult, QueryRunner, QuerySpec
 from fusiondelta.sessions import ArrowFunction, ContextPool, Lease
 from fusiondelta.snapshots import SnapshotKey, SnapshotSpec
 from fusiondelta.sources import DeltaChanges, DeltaSource, Resolution, Source, as_source
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datafusion import SessionContext
 
+    from fusiondelta.account import ReplayReport
     from fusiondelta.debug import Debug
 
 #: Sessions that this thread or task has been lent, the innermost last.
@@ -299,6 +300,8 @@ class FusionDeltaEngine(TableStatements, TableUpkeep):
             SnapshotExpiredError: A version is gone.
             SourceError: A file is gone, or is another one now.
         """
+        from fusiondelta.queries._replay import replay
+
         if not isinstance(manifest, RunManifest):
             manifest = RunManifest.from_file(manifest)
         return replay(manifest, self._with_settings, options)
@@ -418,9 +421,6 @@ class FusionDeltaEngine(TableStatements, TableUpkeep):
         known = ArrowFunction.of(name, function, arguments, returns, volatility)
         self._pool.add_arrow_function(known)
 
-    def _function_names(self) -> Sequence[str]:
-        return self._pool.scalar_names()
-
     @contextmanager
     def session(self) -> Iterator[SessionContext]:
         """Lend a `datafusion.SessionContext`, for the DataFrame API.
@@ -432,7 +432,7 @@ class FusionDeltaEngine(TableStatements, TableUpkeep):
             PoolTimeoutError: All contexts stayed in use.
         """
         self._native.check()
-        with self._pool.lease(lent=True) as lease:
+        with self._pool.lease() as lease:
             self._queries.register_shared(lease)
             token = _LENT.set((*_LENT.get(), lease))
             try:

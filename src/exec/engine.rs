@@ -1,24 +1,22 @@
 //! What all queries of one engine share: memory pool, spill space, caches, stores, slots.
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::Session;
+use datafusion::catalog::{Session, TableFunction};
 use datafusion::common::Result as DfResult;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{
-    FairSpillPool, GreedyMemoryPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
-};
+use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
-use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, LogicalPlan, ScalarUDF, WindowUDF};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use deltalake::delta_datafusion::planner::DeltaPlanner;
@@ -28,18 +26,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::caches::Caches;
 use super::handover;
-use super::memory::QueryPool;
+use super::memory::{self, QueryPool};
 use crate::delta::cache::SnapshotCache;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::recent::Recent;
 use crate::planner;
-use crate::planner::interrupt::Abandoned;
+use crate::planner::abandoned::{Abandoned, Watching};
 use crate::store::account::IoAccount;
 use crate::store::profile::StoreProfile;
 use crate::store::{QueryStores, Stores};
-
-/// Consumers named in an out-of-memory message.
-const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
 
 /// `EngineProfile` as it crosses the border: sizes in bytes, durations in milliseconds.
 #[derive(Clone, Debug)]
@@ -94,19 +89,68 @@ impl QueryPlanner for CatchingPlanner {
     }
 }
 
+/// A function that is not DataFusion's.
+#[derive(Clone, Debug)]
+pub enum Function {
+    Scalar(Arc<ScalarUDF>),
+    Aggregate(Arc<AggregateUDF>),
+    Window(Arc<WindowUDF>),
+    Table(Arc<TableFunction>),
+}
+
+impl Function {
+    fn name(&self) -> &str {
+        match self {
+            Self::Scalar(function) => function.name(),
+            Self::Aggregate(function) => function.name(),
+            Self::Window(function) => function.name(),
+            Self::Table(function) => function.name(),
+        }
+    }
+
+    /// Makes the function known to a session, in place of one of its kind and name.
+    fn register(self, state: &mut SessionState) -> DfResult<()> {
+        match self {
+            Self::Scalar(function) => drop(state.register_udf(function)?),
+            Self::Aggregate(function) => drop(state.register_udaf(function)?),
+            Self::Window(function) => drop(state.register_udwf(function)?),
+            Self::Table(function) => {
+                state.register_udtf(function.name(), Arc::clone(function.function()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What lives as long as a session: contexts that tables of its plan ask for, each time they are planned.
+#[derive(Default)]
+pub struct Kept(Mutex<Vec<Box<dyn Any + Send + Sync>>>);
+
+impl Kept {
+    pub fn add(&self, kept: impl Any + Send + Sync) {
+        self.0.lock().push(Box::new(kept));
+    }
+}
+
 /// Functions by their names.
 #[derive(Debug, Default)]
-pub struct Functions(RwLock<HashMap<String, Arc<ScalarUDF>>>);
+pub struct Functions(RwLock<HashMap<String, Function>>);
 
 impl Functions {
     /// Makes a function known to queries that are planned from now on, in place of one of its name.
-    pub fn add(&self, function: ScalarUDF) {
+    pub fn add(&self, function: Function) {
         let name = function.name().to_owned();
-        self.0.write().insert(name, Arc::new(function));
+        let before = self.0.write().insert(name, function);
+        // It may be Python's, and is not dropped under the lock.
+        drop(before);
     }
 
-    fn all(&self) -> Vec<Arc<ScalarUDF>> {
-        self.0.read().values().map(Arc::clone).collect()
+    fn register(&self, state: &mut SessionState) -> DfResult<()> {
+        let known: Vec<_> = self.0.read().values().cloned().collect();
+        for function in known {
+            function.register(state)?;
+        }
+        Ok(())
     }
 }
 
@@ -132,14 +176,7 @@ impl Engine {
     pub fn new(config: EngineConfig, profiles: Vec<StoreProfile>) -> Result<Arc<Self>> {
         let pool: Arc<dyn MemoryPool> = match (config.memory_pool, config.memory_limit) {
             (PoolKind::Unbounded, _) | (_, None) => Arc::new(UnboundedMemoryPool::default()),
-            (PoolKind::Fair, Some(limit)) => Arc::new(TrackConsumersPool::new(
-                FairSpillPool::new(limit),
-                CONSUMERS_NAMED,
-            )),
-            (PoolKind::Greedy, Some(limit)) => Arc::new(TrackConsumersPool::new(
-                GreedyMemoryPool::new(limit),
-                CONSUMERS_NAMED,
-            )),
+            (kind, Some(limit)) => memory::pool(kind, limit, "memory_limit of the engine"),
         };
         let mut disk = DiskManagerBuilder::default();
         if let Some(folder) = &config.spill_dir {
@@ -214,10 +251,9 @@ impl Engine {
         account: &Arc<IoAccount>,
         memory_limit: Option<usize>,
     ) -> Result<(Arc<RuntimeEnv>, Arc<QueryPool>)> {
-        let pool = Arc::new(QueryPool::new(
-            Arc::clone(&self.env.memory_pool),
-            memory_limit,
-        ));
+        let own = memory_limit
+            .map(|limit| memory::pool(self.config.memory_pool, limit, "query's memory_limit"));
+        let pool = Arc::new(QueryPool::new(Arc::clone(&self.env.memory_pool), own));
         let stores = QueryStores::new(Arc::clone(&self.stores), Arc::clone(account));
         let cache_manager = match account.tenant() {
             "" => Arc::clone(&self.env.cache_manager),
@@ -267,17 +303,19 @@ impl Engine {
                 config.options_mut().set(key, value)?;
             }
         }
+        memory::fit(&mut config, env.memory_pool.as_ref(), settings);
         let abandoned = Arc::new(Abandoned::default());
         config.set_extension(Arc::clone(&abandoned));
+        let watching = Watching(Arc::clone(&abandoned));
+        config.options_mut().extensions.insert(watching);
+        config.set_extension(Arc::new(Kept::default()));
         let builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(env)
             .with_default_features()
             .with_query_planner(DeltaPlanner::new());
         let mut state = planner::state(builder, &abandoned)?;
-        for function in self.functions.all() {
-            state.register_udf(function)?;
-        }
+        self.functions.register(&mut state)?;
         let options = Arc::clone(state.config_options());
         state.execution_props_mut().mark_start_execution(options);
         Ok(state)

@@ -40,6 +40,7 @@ use crate::delta::cache;
 use crate::delta::node::{DeltaNode, ScanSpec};
 use crate::delta::provider::DeltaProvider;
 use crate::exec::engine::Engine;
+use crate::planner::compact::CompactViews;
 use crate::planner::interrupt;
 use crate::sources::guard::FloatGuard;
 use crate::store::account::IoAccount;
@@ -172,18 +173,29 @@ impl ExecutionPlan for Leaf {
     }
 }
 
+/// What a node of ours passes on that has no form of its own.
+fn within(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    let guarded = node.downcast_ref::<FloatGuard>().map(|node| &node.input);
+    let compacted = node.downcast_ref::<CompactViews>().map(|node| &node.input);
+    guarded.or(compacted).cloned()
+}
+
 /// The plan as bytes.
 ///
 /// # Errors
 /// `query` naming the operator that has no protobuf form.
 pub fn encode(plan: Arc<dyn ExecutionPlan>) -> crate::error::Result<Vec<u8>> {
     let plan = plan.transform_down(|node| {
-        let bare = match node.downcast_ref::<FloatGuard>() {
-            Some(guard) => Some(Arc::clone(&guard.input)),
-            None => interrupt::bare(&node)?,
-        };
-        let is_changed = bare.is_some();
-        let node = bare.unwrap_or(node);
+        let mut node = node;
+        let mut is_changed = false;
+        while let Some(input) = within(&node) {
+            node = input;
+            is_changed = true;
+        }
+        if let Some(bare) = interrupt::bare(&node)? {
+            node = bare;
+            is_changed = true;
+        }
         let in_memory = node
             .downcast_ref::<DataSourceExec>()
             .and_then(|exec| exec.data_source().downcast_ref::<MemorySourceConfig>());

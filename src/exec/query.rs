@@ -12,6 +12,7 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion_proto::bytes::{
     logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
@@ -26,12 +27,13 @@ use super::engine::Engine;
 use super::memory::QueryPool;
 use super::names;
 use super::proto;
-use super::sql::{cautious, optimized};
+use super::replay;
+use super::sql::{Refusal, cautious, optimized, verified};
 use super::stream::Slot;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::funnel::{self, Funnel, funnels};
 use crate::metrics::{Measured, measured};
-use crate::planner::interrupt::Abandoned;
+use crate::planner::abandoned::Abandoned;
 use crate::store::account::IoAccount;
 use crate::store::trace::{nanos, now};
 
@@ -59,7 +61,7 @@ pub struct Query {
     running: Mutex<Running>,
     pub course: Course,
     pub phases: Vec<Phase>,
-    scans: Vec<Funnel>,
+    scans: Mutex<Arc<[Funnel]>>,
     run_id: String,
     query_id: String,
     pub state: SessionState,
@@ -175,7 +177,7 @@ impl Query {
             return;
         };
         self.course.end();
-        let Ok(measured) = measured(plan.as_ref(), &self.scans, &self.run_id, &self.query_id)
+        let Ok(measured) = measured(plan.as_ref(), &self.scans(), &self.run_id, &self.query_id)
         else {
             return;
         };
@@ -235,22 +237,22 @@ impl Query {
 
     /// What belongs to the metrics table and is only looked up for who asks.
     pub fn partition_metrics(&self) -> Result<RecordBatch> {
-        funnel::partitions(&self.scans, &self.run_id, &self.query_id)
+        funnel::partitions(&self.scans(), &self.run_id, &self.query_id)
     }
 
     /// What the operators are, and what they measured, so far or for good.
     pub fn measured(&self) -> Result<Measured> {
         match self.now() {
             Running::Plan(plan) => {
-                measured(plan.as_ref(), &self.scans, &self.run_id, &self.query_id)
+                measured(plan.as_ref(), &self.scans(), &self.run_id, &self.query_id)
             }
             Running::Ended(ended) => Ok(ended.measured.clone()),
         }
     }
 
     /// What each scan reads of what there is.
-    pub fn scans(&self) -> &[Funnel] {
-        &self.scans
+    pub fn scans(&self) -> Arc<[Funnel]> {
+        Arc::clone(&self.scans.lock())
     }
 
     /// The plan with its metrics as `EXPLAIN ANALYZE` shows them.
@@ -296,13 +298,16 @@ impl Query {
     }
 
     /// Decodes a plan that came through `codec` and plans it natively.
+    ///
+    /// # Errors
+    /// What the codec says of a plan that cannot be decoded, and what planning fails with.
     pub async fn from_bytes(
         engine: Arc<Engine>,
         bytes: Vec<u8>,
         codec: Arc<dyn LogicalExtensionCodec>,
         context: QueryContext,
         ids: (String, String),
-    ) -> Result<Self> {
+    ) -> std::result::Result<Self, Refusal> {
         let (env, pool) = engine.query_env(&context.account, context.memory_limit)?;
         let state = engine.session(&context.settings, env)?;
         let mut phases = Phases::default();
@@ -310,11 +315,13 @@ impl Query {
             &bytes,
             state.task_ctx().as_ref(),
             codec.as_ref(),
-        )?;
+        )
+        .and_then(|plan| verified(plan, true))
+        .map_err(|error| Refusal::Planner(error.strip_backtrace()))?;
         phases.ended("decode");
-        let optimized = optimized(&state, &logical)?;
+        let optimized = optimized(&state, &logical).map_err(NativeError::from)?;
         phases.ended("optimize");
-        Self::planned(
+        let planned = Self::planned(
             engine,
             context,
             ids,
@@ -322,8 +329,8 @@ impl Query {
             pool,
             (logical, optimized),
             phases,
-        )
-        .await
+        );
+        Ok(planned.await?)
     }
 
     /// Plans what is optimized.
@@ -340,15 +347,7 @@ impl Query {
             true => without_dynamic_join_filters(state),
             false => state,
         };
-        let planner = Arc::clone(state.query_planner());
-        let plan = match planner.create_physical_plan(&optimized, &state).await {
-            // DataFusion finds fault with its own plan.
-            Err(error) if error.to_string().contains("SanityCheckPlan") => {
-                let cautious = cautious(state.clone());
-                planner.create_physical_plan(&optimized, &cautious).await?
-            }
-            outcome => outcome?,
-        };
+        let plan = to_execute(&state, &optimized).await?;
         phases.ended("physical_plan");
         let digest = match context.digest {
             true => Some(Digest::new(&plan.schema())?),
@@ -363,7 +362,7 @@ impl Query {
             partitions: plan.output_partitioning().partition_count(),
             course: Course::new(digest),
             phases: phases.found,
-            scans: funnels(plan.as_ref()),
+            scans: Mutex::new(funnels(plan.as_ref()).into()),
             running: Mutex::new(Running::Plan(plan)),
             run_id,
             query_id,
@@ -371,6 +370,24 @@ impl Query {
             pool,
             on_end: OnEnd::default(),
         })
+    }
+
+    /// The plan anew, with joins that can spill where it has hash joins, in the place of the one that runs;
+    /// nothing where it has none, or reads what can be read once.
+    pub async fn with_spilling_joins(&self) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let is_other = |plan: Arc<dyn ExecutionPlan>| hash_joins(&plan) > 0;
+        let reads_once = replay::obstacles(&self.logical)?.0.is_some();
+        if reads_once || !self.running_plan().is_some_and(is_other) {
+            return Ok(None);
+        }
+        let plan = to_execute(&spilling(self.state.clone()), &self.optimized).await?;
+        let scans = funnels(plan.as_ref()).into();
+        let before = std::mem::replace(&mut *self.scans.lock(), scans);
+        drop(before);
+        let running = Running::Plan(Arc::clone(&plan));
+        let before = std::mem::replace(&mut *self.running.lock(), running);
+        drop(before);
+        Ok(Some(plan))
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -405,6 +422,41 @@ impl Query {
         all.sort();
         all
     }
+}
+
+/// The physical plan.
+async fn to_execute(
+    state: &SessionState,
+    optimized: &LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let planner = Arc::clone(state.query_planner());
+    match planner.create_physical_plan(optimized, state).await {
+        // DataFusion finds fault with its own plan.
+        Err(error) if error.to_string().contains("SanityCheckPlan") => {
+            let cautious = cautious(state.clone());
+            Ok(planner.create_physical_plan(optimized, &cautious).await?)
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+fn hash_joins(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let below = plan.children().into_iter().map(hash_joins).sum::<usize>();
+    below + usize::from(plan.downcast_ref::<HashJoinExec>().is_some())
+}
+
+/// A session that plans sort-merge joins in the place of hash joins, as far as it can.
+fn spilling(state: SessionState) -> SessionState {
+    let mut config = state.config().clone();
+    // They are planned for several partitions only.
+    let partitions = config.target_partitions().max(2);
+    let options = config.options_mut();
+    options.execution.target_partitions = partitions;
+    options.optimizer.prefer_hash_join = false;
+    options.optimizer.repartition_joins = true;
+    SessionStateBuilder::new_from_existing(state)
+        .with_config(config)
+        .build()
 }
 
 fn without_dynamic_join_filters(state: SessionState) -> SessionState {

@@ -4,21 +4,37 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue, TableReference, plan_err};
+use datafusion::datasource::{ViewTable, source_as_provider};
+use datafusion::execution::TaskContext;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement;
+use datafusion_proto::bytes::logical_plan_from_bytes_with_extension_codec;
+use datafusion_proto::logical_plan::LogicalExtensionCodec;
 
 use super::engine::Engine;
 use super::query::{Phases, Query, QueryContext};
 use crate::error::{ErrorKind, NativeError, Result};
+use crate::error_text;
 use crate::planner::calls;
+
+/// A table as it is given.
+pub enum Given {
+    Own(Arc<dyn TableProvider>),
+    /// The plan that reads a table of another library, encoded by the context that it is registered with.
+    Foreign(Vec<u8>, Arc<dyn LogicalExtensionCodec>),
+}
 
 /// A query as it is asked.
 pub struct Asked {
-    /// One statement that only reads.
-    pub sql: String,
+    /// One statement, corrected.
+    pub statement: Statement,
+    /// Whether it only reads.
+    pub readonly: bool,
     /// Tables by name.
-    pub tables: Vec<(String, Arc<dyn TableProvider>)>,
+    pub tables: Vec<(String, Given)>,
     /// Values of `$1` and `$name`, without the dollar sign.
     pub parameters: Vec<(String, ScalarValue)>,
 }
@@ -45,16 +61,16 @@ impl From<DataFusionError> for Refusal {
             | DataFusionError::ParquetError(_)
             | DataFusionError::IoError(_)
             | DataFusionError::ResourcesExhausted(_) => Self::Error(error.into()),
-            _ => Self::Planner(error.strip_backtrace()),
+            _ => Self::Planner(error_text::plain(&error.strip_backtrace())),
         }
     }
 }
 
 impl Query {
-    /// Parses and plans a query.
+    /// Plans a statement.
     ///
     /// # Errors
-    /// What the planner says of the text, or what its tables fail with.
+    /// What the planner says of it, or what its tables fail with.
     pub async fn from_sql(
         engine: Arc<Engine>,
         asked: Asked,
@@ -65,8 +81,8 @@ impl Query {
         let state = engine.session(&context.settings, env).map_err(setting)?;
         let mut phases = Phases::default();
         register(&state, asked.tables)?;
-        let logical = parse(&state, &asked.sql, asked.parameters).await?;
-        phases.ended("parse");
+        let logical = bound(&state, asked.statement, asked.readonly, asked.parameters).await?;
+        phases.ended("bind");
         let optimized = optimized(&state, &logical)?;
         phases.ended("optimize");
         let planned = Self::planned(
@@ -94,12 +110,31 @@ fn setting(error: NativeError) -> NativeError {
     }
 }
 
-fn register(state: &SessionState, tables: Vec<(String, Arc<dyn TableProvider>)>) -> Result<()> {
-    for (name, table) in tables {
+fn register(state: &SessionState, tables: Vec<(String, Given)>) -> Result<()> {
+    for (name, given) in tables {
         let schema = state.schema_for_ref(TableReference::bare(name.as_str()))?;
+        let table = match given {
+            Given::Own(table) => table,
+            Given::Foreign(bytes, codec) => foreign(&bytes, codec.as_ref(), &state.task_ctx())?,
+        };
         schema.register_table(name, table)?;
     }
     Ok(())
+}
+
+/// A table of another library, of the plan that reads it.
+pub fn foreign(
+    bytes: &[u8],
+    codec: &dyn LogicalExtensionCodec,
+    tasks: &TaskContext,
+) -> std::result::Result<Arc<dyn TableProvider>, DataFusionError> {
+    let plan = logical_plan_from_bytes_with_extension_codec(bytes, tasks, codec)?;
+    match &plan {
+        LogicalPlan::TableScan(scan) if scan.projection.is_none() && scan.filters.is_empty() => {
+            source_as_provider(&scan.source)
+        }
+        _ => Ok(Arc::new(ViewTable::new(plan, None))),
+    }
 }
 
 /// The plan optimized, without the rules that fail on it.
@@ -129,26 +164,43 @@ pub fn cautious(state: SessionState) -> SessionState {
         .build()
 }
 
-async fn parse(
+/// The plan, if it does no more than it may.
+pub fn verified(
+    plan: LogicalPlan,
+    readonly: bool,
+) -> std::result::Result<LogicalPlan, DataFusionError> {
+    SQLOptions::new()
+        .with_allow_ddl(!readonly)
+        .with_allow_dml(!readonly)
+        .with_allow_statements(!readonly)
+        .verify_plan(&plan)?;
+    Ok(plan)
+}
+
+/// The plan of a statement. What it creates, sets or drops is done, in the catalog of the query.
+async fn bound(
     state: &SessionState,
-    sql: &str,
+    statement: Statement,
+    readonly: bool,
     parameters: Vec<(String, ScalarValue)>,
 ) -> std::result::Result<LogicalPlan, DataFusionError> {
-    let dialect = state.config_options().sql_parser.dialect;
-    let statement = state.sql_to_statement(sql, &dialect)?;
     if let Some(said) = calls::refused(&statement, state) {
         return plan_err!("{said}");
     }
     let plan = state.statement_to_plan(statement).await?;
-    SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false)
-        .verify_plan(&plan)?;
-    if parameters.is_empty() {
+    let plan = verified(plan, readonly)?;
+    let plan = match parameters.is_empty() {
+        true => plan,
+        false => {
+            let values = parameters.into_iter();
+            let values = values.map(|(name, value)| (name, value.into()));
+            plan.with_param_values(ParamValues::Map(values.collect()))?
+        }
+    };
+    if readonly {
         return Ok(plan);
     }
-    let values = parameters.into_iter();
-    let values = values.map(|(name, value)| (name, value.into()));
-    plan.with_param_values(ParamValues::Map(values.collect()))
+    let context = SessionContext::new_with_state(state.clone());
+    let done = context.execute_logical_plan(plan).await?;
+    Ok(done.into_parts().1)
 }

@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{EmptyRecordBatchStream, ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, mpsc};
@@ -68,9 +69,9 @@ pub enum Message {
 
 enum State {
     Ready(Box<Start>),
-    Running(mpsc::Receiver<Result<Message>>, Task<()>),
+    Running(mpsc::Receiver<Result<Message>>),
     /// The receiver is with a caller that waits for a batch.
-    Busy(Task<()>),
+    Busy,
     Finished,
     Failed,
     Closed,
@@ -140,8 +141,8 @@ impl Rows {
             Some(Ok(Message::Batch(batch))) => {
                 // `close` may have come while we waited: then the batch is not wanted any more.
                 match std::mem::replace(&mut *state, State::Closed) {
-                    State::Busy(task) => {
-                        *state = State::Running(receiver, task);
+                    State::Busy => {
+                        *state = State::Running(receiver);
                         Ok(Some(batch))
                     }
                     _ => Err(runtime::cancelled()),
@@ -168,16 +169,18 @@ impl Rows {
         match std::mem::replace(&mut *state, State::Closed) {
             State::Ready(start) => {
                 let (sender, receiver) = mpsc::channel(BUFFERED);
-                let task = Task::watch(drive(*start, self.cancel.clone(), sender))?;
-                *state = State::Busy(task);
+                // It ends by itself where it is told to, or nobody reads: it has to see to what it began.
+                let driving = drive(*start, self.cancel.clone(), sender);
+                drop(runtime::control()?.spawn(driving));
+                *state = State::Busy;
                 Ok(Some(receiver))
             }
-            State::Running(receiver, task) => {
-                *state = State::Busy(task);
+            State::Running(receiver) => {
+                *state = State::Busy;
                 Ok(Some(receiver))
             }
-            State::Busy(task) => {
-                *state = State::Busy(task);
+            State::Busy => {
+                *state = State::Busy;
                 Err(NativeError::new(
                     ErrorKind::StreamConsumed,
                     "another thread is reading this stream; read from one place, or use partitions()",
@@ -268,25 +271,41 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
     if let Some(course) = course {
         course.start();
     }
-    let (plan, context) = (Arc::clone(&start.plan), Arc::clone(&start.context));
-    let schema = start.engine.handed_over(&plan.schema());
-    let mut stream: SendableRecordBatchStream = match start.partition {
-        Some(partition) => plan.execute(partition, context)?,
-        None => execute_stream(plan, context)?,
-    };
+    let schema = start.engine.handed_over(&start.plan.schema());
     // Dropped in this order: the stream, then the plan and what ends its execution (fields of `start`).
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        if batch.num_rows() == 0 {
-            continue;
-        }
-        if let Some(course) = course {
-            course.gave(&batch)?;
-        }
-        let batch = handover::under(batch, &schema)?;
-        if sender.send(Ok(Message::Batch(batch))).await.is_err() {
-            return Ok(());
+    let mut stream = begin(&start, Arc::clone(&start.plan))?;
+    let mut next = stream.next().await;
+    if let (Some(Err(error)), Some(query), None) = (&next, &query, start.partition)
+        && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
+    {
+        // No row is out: hash joins that have no room give way to joins that sort and spill. What the first
+        // attempt holds goes before the second begins.
+        stream = Box::pin(EmptyRecordBatchStream::new(stream.schema()));
+        if let Some(plan) = query.with_spilling_joins().await? {
+            stream = begin(&start, plan)?;
+            next = stream.next().await;
         }
     }
+    while let Some(batch) = next {
+        let batch = batch?;
+        if batch.num_rows() > 0 {
+            if let Some(course) = course {
+                course.gave(&batch)?;
+            }
+            let batch = handover::under(batch, &schema)?;
+            if sender.send(Ok(Message::Batch(batch))).await.is_err() {
+                return Ok(());
+            }
+        }
+        next = stream.next().await;
+    }
     Ok(())
+}
+
+fn begin(start: &Start, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
+    let context = Arc::clone(&start.context);
+    Ok(match start.partition {
+        Some(partition) => plan.execute(partition, context)?,
+        None => execute_stream(plan, context)?,
+    })
 }

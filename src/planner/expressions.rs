@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::{AggregateFunction, Case};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
@@ -40,14 +40,12 @@ impl AnalyzerRule for SoundExpressions {
                 schema.merge(&scan.projected_schema);
             }
             let names = NamePreserver::new(&node);
-            let changed = node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let changed = expr.transform_up(|part| {
-                    sound(part)
-                        .transform_data(|part| overflow::check(part, &schema))?
-                        .transform_data(|part| Ok(canonical::wrap(part, &schema)))
-                })?;
-                Ok(changed.update_data(|expr| name.restore(expr)))
+            let changed = node.map_expressions(|expr| match expr {
+                // Its members are the columns, and only they have names.
+                set @ Expr::GroupingSet(_) => {
+                    set.map_children(|member| rewritten(member, &names, &schema))
+                }
+                other => rewritten(other, &names, &schema),
             })?;
             match changed.transformed {
                 true => changed.map_data(LogicalPlan::recompute_schema),
@@ -60,6 +58,17 @@ impl AnalyzerRule for SoundExpressions {
     fn name(&self) -> &'static str {
         "sound_expressions"
     }
+}
+
+/// The expression in its sound form, under the name that it had.
+fn rewritten(expr: Expr, names: &NamePreserver, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let name = names.save(&expr);
+    let changed = expr.transform_up(|part| {
+        sound(part)
+            .transform_data(|part| overflow::check(part, schema))?
+            .transform_data(|part| Ok(canonical::wrap(part, schema)))
+    })?;
+    Ok(changed.update_data(|expr| name.restore(expr)))
 }
 
 fn sound(expr: Expr) -> Transformed<Expr> {

@@ -7,7 +7,6 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
@@ -25,19 +24,7 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::unnest::UnnestExec;
 
-/// Whether a query is abandoned.
-#[derive(Debug, Default)]
-pub struct Abandoned(AtomicBool);
-
-impl Abandoned {
-    pub fn set(&self, is_abandoned: bool) {
-        self.0.store(is_abandoned, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use super::abandoned::Abandoned;
 
 /// Has joins yield, and nested loop joins look at the flag.
 #[derive(Debug)]

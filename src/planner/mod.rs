@@ -1,9 +1,11 @@
 //! What makes of a text the plan that SQL says: clauses that the planner would pass over are refused, and
 //! what it gets wrong is put right.
 
+pub mod abandoned;
 mod as_inner;
 mod bounded;
 pub mod calls;
+pub mod compact;
 mod dependencies;
 mod expressions;
 pub mod floats;
@@ -29,9 +31,9 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ReturnFieldArgs;
 use datafusion::optimizer::AnalyzerRule;
 
+use abandoned::Abandoned;
 use expressions::SoundExpressions;
 use floats::canonical;
-use interrupt::Abandoned;
 use set_operations::CountedSetOperations;
 use subqueries::Subqueries;
 

@@ -20,7 +20,11 @@ pub fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             left,
             op: op @ (Operator::Plus | Operator::Minus | Operator::Multiply),
             right,
-        }) if kind(&left).is_some() && kind(&right).is_some() => {
+        }) if kind(&left).is_some()
+            && kind(&right).is_some()
+            && !is_null(&left)
+            && !is_null(&right) =>
+        {
             Transformed::yes(Checked::of(op).call(vec![*left, *right]))
         }
         Expr::Negative(inner) => match kind(&inner) {
@@ -32,6 +36,15 @@ pub fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         },
         other => Transformed::no(other),
     })
+}
+
+/// Arithmetic with NULL is NULL, and is simplified to it where it is an operator.
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(cast) => is_null(&cast.expr),
+        _ => false,
+    }
 }
 
 /// The functions, for plans that are decoded.

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType as SqlType, Expr as SqlExpr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart,
     SelectItem, SetExpr, Statement, TableFactor, TimezoneInfo, UnaryOperator, Value, VisitMut,
-    visit_expressions_mut,
+    VisitorMut, visit_expressions, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -34,11 +34,76 @@ pub fn parse(
 }
 
 /// Mends every expression within.
-pub fn repaired(parsed: &mut impl VisitMut) {
-    let _ = visit_expressions_mut(parsed, |part| {
-        repair(part);
-        ControlFlow::<()>::Continue(())
-    });
+///
+/// # Errors
+/// `sql` where an expression is not what it says, and does not parse once it is said anew.
+pub fn repaired(parsed: &mut impl VisitMut, dialect: &dyn Dialect) -> Result<()> {
+    match parsed.visit(&mut Repair { dialect, depth: 0 }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Mends whole expressions, with all that is in them.
+struct Repair<'a> {
+    dialect: &'a dyn Dialect,
+    depth: usize,
+}
+
+impl VisitorMut for Repair<'_> {
+    type Break = NativeError;
+
+    fn pre_visit_expr(&mut self, whole: &mut SqlExpr) -> ControlFlow<NativeError> {
+        if self.depth == 0 {
+            let is_swapped = visit_expressions(whole, |part| match swapped(part) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            });
+            let _ = visit_expressions_mut(whole, |part| {
+                repair(part);
+                ControlFlow::<()>::Continue(())
+            });
+            if is_swapped.is_break() {
+                // What stands before it took part in the wrong order too.
+                match parse(&whole.to_string(), self.dialect, RECURSION_LIMIT) {
+                    Ok((anew, None)) => *whole = anew,
+                    _ => {
+                        return ControlFlow::Break(NativeError::new(
+                            ErrorKind::Sql,
+                            "put IS DISTINCT FROM and its operands in parentheses: what follows them \
+                             is taken for a part of the second one",
+                        ));
+                    }
+                }
+            }
+        }
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, _: &mut SqlExpr) -> ControlFlow<NativeError> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+/// How deep parentheses go in what is said anew.
+const RECURSION_LIMIT: usize = 200;
+
+/// Whether it is an `IS [NOT] DISTINCT FROM` that has taken what follows it for a part of its second operand.
+fn swapped(part: &SqlExpr) -> bool {
+    match part {
+        SqlExpr::IsDistinctFrom(_, right) | SqlExpr::IsNotDistinctFrom(_, right) => {
+            matches!(
+                right.as_ref(),
+                SqlExpr::BinaryOp {
+                    op: BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor,
+                    ..
+                }
+            )
+        }
+        _ => false,
+    }
 }
 
 /// Types numbers with a fraction as decimals, everywhere within: values that are stored keep their digits.
@@ -132,22 +197,7 @@ pub fn call(name: &str, arguments: Vec<SqlExpr>) -> SqlExpr {
 /// parentheses by these being a node of their own. And a number with more digits than a double keeps
 /// is one where it is compared, unless it is given a type.
 fn repair(part: &mut SqlExpr) {
-    loop {
-        let swapped = match part {
-            SqlExpr::IsDistinctFrom(_, right) | SqlExpr::IsNotDistinctFrom(_, right) => {
-                matches!(
-                    right.as_ref(),
-                    SqlExpr::BinaryOp {
-                        op: BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor,
-                        ..
-                    }
-                )
-            }
-            _ => false,
-        };
-        if !swapped {
-            break;
-        }
+    while swapped(part) {
         let taken = std::mem::replace(part, SqlExpr::Value(Value::Null.into()));
         let (left, right, negated) = match taken {
             SqlExpr::IsDistinctFrom(left, right) => (left, right, false),

@@ -22,8 +22,10 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
+use super::abandoned::Abandoned;
+use super::compact::CompactedViews;
 use super::dependencies::{self, SoundDependencies};
-use super::interrupt::{Abandoned, Interruptible};
+use super::interrupt::Interruptible;
 use super::one_input::one_input;
 
 /// DataFusion's rules for logical plans, kept from what they get wrong.
@@ -85,6 +87,7 @@ pub fn physical_rules(
             "EnsureCooperative" => {
                 rules.push(rule);
                 rules.push(Arc::new(Interruptible(Arc::clone(abandoned))));
+                rules.push(Arc::new(CompactedViews));
             }
             _ => rules.push(rule),
         }

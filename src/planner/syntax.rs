@@ -8,6 +8,8 @@ use datafusion::sql::sqlparser::ast::{
     TableAlias, TableFactor, TableFunctionArgs, Visit, VisitMut, Visitor,
 };
 
+use datafusion::sql::sqlparser::dialect::Dialect;
+
 use super::parse;
 use super::{using, windows};
 use crate::error::{ErrorKind, NativeError, Result};
@@ -19,11 +21,15 @@ use crate::error::{ErrorKind, NativeError, Result};
 /// # Errors
 /// `sql` for clauses that would be passed over, for windows that cannot be refined as they are, and for joins
 /// whose merged columns cannot be told.
-pub fn corrected<T: Visit + VisitMut>(parsed: &mut T, zone: Option<&str>) -> Result<()> {
+pub fn corrected<T: Visit + VisitMut>(
+    parsed: &mut T,
+    dialect: &dyn Dialect,
+    zone: Option<&str>,
+) -> Result<()> {
     check(parsed)?;
     windows::inline(parsed)?;
     using::resolve(parsed)?;
-    parse::repaired(parsed);
+    parse::repaired(parsed, dialect)?;
     if zone.is_none() {
         parse::zoned(parsed);
     }

@@ -10,6 +10,8 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use datafusion::arrow::ffi_stream::FFI_ArrowArrayStream;
 use datafusion::catalog::TableProvider;
+use datafusion::execution::TaskContext;
+use datafusion_ffi::execution::FFI_TaskContextProvider;
 use datafusion_ffi::proto::logical_extension_codec::FFI_LogicalExtensionCodec;
 use datafusion_ffi::table_provider::FFI_TableProvider;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
@@ -20,6 +22,7 @@ use crate::error::{ErrorKind, NativeError};
 
 const LOGICAL_CODEC: &CStr = c"datafusion_logical_extension_codec";
 const TABLE_PROVIDER: &CStr = c"datafusion_table_provider";
+const TASK_CONTEXT: &CStr = c"datafusion_task_context_provider";
 
 /// The DataFusion major version this extension is built with.
 pub fn native_datafusion_major() -> u64 {
@@ -60,6 +63,21 @@ pub fn session_codec(session: &Bound<'_, PyAny>) -> PyResult<FFI_LogicalExtensio
 /// A usable codec from the chain of a Python context.
 pub fn decoding_codec(session: &Bound<'_, PyAny>) -> PyResult<Arc<dyn LogicalExtensionCodec>> {
     Ok((&session_codec(session)?).into())
+}
+
+/// What a Python context runs plans with: its functions among it.
+///
+/// # Errors
+/// `configuration` when the context's DataFusion has another major version.
+pub fn task_context(session: &Bound<'_, PyAny>) -> PyResult<Arc<TaskContext>> {
+    session_codec(session)?; // checks the version, which this structure does not tell
+    let capsule = session.call_method0("__datafusion_task_context_provider__")?;
+    let capsule = capsule.cast::<PyCapsule>()?;
+    let pointer = capsule.pointer_checked(Some(TASK_CONTEXT))?;
+    // SAFETY: the capsule's name says what it holds, and it outlives the borrow.
+    let provider = unsafe { pointer.cast::<FFI_TaskContextProvider>().as_ref() };
+    let context = Arc::<TaskContext>::try_from(provider).map_err(NativeError::from)?;
+    Ok(context)
 }
 
 pub fn codec_capsule<'py>(

@@ -82,8 +82,6 @@ pub struct PyChangeOptions<'py> {
     /// Arrow arrays of one value by name.
     parameters: Vec<(String, Bound<'py, PyAny>)>,
     tables: Vec<(String, PyRef<'py, NativeQuery>)>,
-    /// Queries that call the functions that texts may call.
-    functions: Vec<PyRef<'py, NativeQuery>>,
     deletion_vectors: Option<bool>,
 }
 
@@ -106,11 +104,6 @@ impl PyChangeOptions<'_> {
             parameters,
             sources: tables
                 .map(|(alias, query)| (alias.clone(), query.logical().clone()))
-                .collect(),
-            functions: self
-                .functions
-                .iter()
-                .map(|query| query.logical().clone())
                 .collect(),
             vectors: self.deletion_vectors,
             target_file_size: None,

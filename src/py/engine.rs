@@ -4,15 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_pyarrow::FromPyArrow;
-use datafusion::arrow::datatypes::Schema;
 use datafusion::prelude::SessionContext;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use url::Url;
 
-use super::arrow::{NativeBatch, NativeSchema};
+use super::arrow::NativeBatch;
 use super::capsules;
 use super::commits::{self, PyChangeOptions, PyCommitSpec};
 use super::config::{PyEngineConfig, deadline, seconds};
@@ -21,6 +18,7 @@ use super::io::NativeIo;
 use super::objects::NativeObjects;
 use super::options::{PyFileOptions, file_options, url};
 use super::query::{NativeCodec, NativeQuery, NativeRows};
+use super::sql::NativeSql;
 use super::storage::PyStorage;
 use super::tables::{self, NativeDelta, NativeFiles, NativeTable};
 use crate::delta::provider::DeltaProvider;
@@ -28,10 +26,10 @@ use crate::delta::{cache, features, feed, log};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::exec::caches::CacheReading;
 use crate::exec::codec::HandleCodec;
-use crate::exec::engine::Engine;
+use crate::exec::engine::{Engine, Function};
 use crate::exec::proto;
 use crate::exec::query::{Query, QueryContext};
-use crate::exec::sql::{Asked, Refusal};
+use crate::exec::sql::{Asked, Given};
 use crate::exec::stream::{Rows, Slot, Start};
 use crate::metrics::funnel::funnels;
 use crate::metrics::measured;
@@ -191,6 +189,9 @@ impl NativeEngine {
     }
 
     /// Plans what `plan.to_bytes(session)` gave, under `settings`; `ids` are those of run and query.
+    ///
+    /// # Errors
+    /// `ValueError` where the plan cannot be decoded.
     #[pyo3(signature = (session, codec, plan, settings, io, ids, *, capture=true, digest=false, memory_limit=None, timeout=None))]
     #[allow(clippy::too_many_arguments)]
     fn plan(
@@ -220,43 +221,58 @@ impl NativeEngine {
         let engine = Arc::clone(&self.0);
         let deadline = context.deadline;
         let planning = Query::from_bytes(engine, plan, decoding, context, ids);
-        let planned = runtime::run(py, deadline, blamed(Arc::clone(&io.0), planning));
+        let planned = NativeQuery::planned(py, deadline, io, planning);
         codec.codec.clear();
-        Ok(NativeQuery::new(planned?))
+        planned
     }
 
-    /// Parses and plans a query over tables of ours, under `settings`; `ids` are those of run and query.
+    /// Plans a query under `settings`; `ids` are those of run and query.
+    ///
+    /// A table that is none of ours is given as the plan that reads it, encoded by `session`.
     ///
     /// # Errors
-    /// `ValueError` with what the planner says of the text.
-    #[pyo3(signature = (sql, tables, parameters, settings, io, ids, *, capture=true, digest=false, memory_limit=None, timeout=None))]
+    /// `ValueError` with what the planner says of it.
+    #[pyo3(signature = (sql, tables, parameters, settings, io, ids, *, session=None, readonly=true, capture=true, digest=false, memory_limit=None, timeout=None))]
     #[allow(clippy::too_many_arguments)]
     fn plan_sql(
         &self,
         py: Python<'_>,
-        sql: String,
+        sql: &NativeSql,
         tables: Vec<(String, Bound<'_, PyAny>)>,
         parameters: Vec<(String, Bound<'_, PyAny>)>,
         settings: HashMap<String, String>,
         io: &NativeIo,
         ids: (String, String),
+        session: Option<Bound<'_, PyAny>>,
+        readonly: bool,
         capture: bool,
         digest: bool,
         memory_limit: Option<usize>,
         timeout: Option<f64>,
     ) -> PyResult<NativeQuery> {
         self.0.check()?;
-        let mut own = Vec::with_capacity(tables.len());
+        let codec = session.map(|session| capsules::decoding_codec(&session));
+        let codec = codec.transpose()?;
+        let mut given = Vec::with_capacity(tables.len());
         for (name, table) in tables {
-            let provider = tables::own(&table).ok_or_else(|| {
-                let message = format!("the table {name:?} is none of the engine's own");
-                NativeError::new(ErrorKind::Source, message)
-            })?;
-            own.push((name, provider));
+            let table = match (tables::own(&table), &codec) {
+                (Some(own), _) => Given::Own(own),
+                (None, Some(codec)) => Given::Foreign(table.extract()?, Arc::clone(codec)),
+                (None, None) => {
+                    let message = format!("the table {name:?} is none of the engine's own");
+                    return Err(NativeError::new(ErrorKind::Source, message).into());
+                }
+            };
+            given.push((name, table));
         }
+        let statement = sql
+            .statement
+            .clone()
+            .ok_or_else(|| NativeError::new(ErrorKind::Query, "the query has no statement"))?;
         let asked = Asked {
-            sql,
-            tables: own,
+            statement,
+            readonly,
+            tables: given,
             parameters: commits::parameters(parameters)?,
         };
         let context = QueryContext {
@@ -269,17 +285,8 @@ impl NativeEngine {
         };
         let engine = Arc::clone(&self.0);
         let deadline = context.deadline;
-        let planning = async move {
-            match Query::from_sql(engine, asked, context, ids).await {
-                Ok(query) => Ok(Ok(query)),
-                Err(Refusal::Planner(text)) => Ok(Err(text)),
-                Err(Refusal::Error(error)) => Err(error),
-            }
-        };
-        match runtime::run(py, deadline, blamed(Arc::clone(&io.0), planning))? {
-            Ok(query) => Ok(NativeQuery::new(query)),
-            Err(text) => Err(PyValueError::new_err(text)),
-        }
+        let planning = Query::from_sql(engine, asked, context, ids);
+        NativeQuery::planned(py, deadline, io, planning)
     }
 
     /// Rows of a physical plan in protobuf, as `NativeQuery.physical_proto` gives it.
@@ -480,14 +487,29 @@ impl NativeEngine {
 
     /// Makes a function of Python known to queries.
     fn register_function(&self, py: Python<'_>, function: PyFunction) -> PyResult<()> {
-        self.0.functions.add(functions::function(py, function)?);
+        let function = functions::function(py, function)?;
+        self.0.functions.add(Function::Scalar(Arc::new(function)));
         Ok(())
     }
 
-    /// The schema in which rows of another one are handed over.
-    fn handed_over(&self, schema: &Bound<'_, PyAny>) -> PyResult<NativeSchema> {
-        let schema = Arc::new(Schema::from_pyarrow_bound(schema)?);
-        Ok(NativeSchema(self.0.handed_over(&schema)))
+    /// Makes a function of a Python context known to queries: a scalar, an aggregate or a window function.
+    fn register_function_of(
+        &self,
+        session: &Bound<'_, PyAny>,
+        kind: &str,
+        name: &str,
+    ) -> PyResult<()> {
+        let context = capsules::task_context(session)?;
+        let function = functions::foreign(&context, kind, name)?;
+        self.0.functions.add(function);
+        Ok(())
+    }
+
+    /// Makes a table function known to queries. `call` is given Arrow arrays of one value each, and gives the
+    /// lease of a context and the plan, encoded, that reads the table there.
+    fn register_table_function(&self, name: String, call: Py<PyAny>) {
+        let function = functions::table_function(name, call);
+        self.0.functions.add(Function::Table(Arc::new(function)));
     }
 
     /// State of the snapshot cache: entries (uri, version, bytes) and counters.
@@ -562,28 +584,4 @@ where
     out.set_item("misses", reading.misses)?;
     out.set_item("evictions", reading.evictions)?;
     Ok(out)
-}
-
-/// Names of the functions of a native session, aliases included.
-pub fn function_names() -> HashMap<&'static str, Vec<String>> {
-    let state = SessionContext::new().state();
-    let sorted = |names: Vec<String>| {
-        let mut names = names;
-        names.sort();
-        names
-    };
-    HashMap::from([
-        (
-            "scalar",
-            sorted(state.scalar_functions().keys().cloned().collect()),
-        ),
-        (
-            "aggregate",
-            sorted(state.aggregate_functions().keys().cloned().collect()),
-        ),
-        (
-            "window",
-            sorted(state.window_functions().keys().cloned().collect()),
-        ),
-    ])
 }

@@ -1,19 +1,29 @@
 //! Functions of Python that queries call, on Arrow arrays.
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow_pyarrow::{FromPyArrow, ToPyArrow};
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, make_array};
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Result, exec_err};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::catalog::{TableFunction, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    AggregateUDF, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility, WindowUDF,
 };
+use datafusion::prelude::SessionContext;
+use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::capsules;
+use super::interruptible::Interruptible;
 use crate::error::{ErrorKind, NativeError};
+use crate::exec::engine::{self, Kept};
+use crate::exec::sql;
 use crate::runtime;
 
 /// A function as `fusiondelta.engine` describes it.
@@ -54,6 +64,148 @@ pub fn function(py: Python<'_>, given: PyFunction) -> PyResult<ScalarUDF> {
         callable: Arc::new(given.function),
         signature,
     }))
+}
+
+/// A function of another library.
+///
+/// # Errors
+/// `configuration` where the context has none of this kind and name.
+pub fn foreign(
+    context: &TaskContext,
+    kind: &str,
+    name: &str,
+) -> std::result::Result<engine::Function, NativeError> {
+    let found = match kind {
+        "scalar" => context.scalar_functions().get(name).map(scalar),
+        "aggregate" => context.aggregate_functions().get(name).map(aggregate),
+        "window" => context.window_functions().get(name).map(window),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        let message = format!("the context has no {kind} function {name:?}");
+        NativeError::new(ErrorKind::Configuration, message)
+    })
+}
+
+fn scalar(function: &Arc<ScalarUDF>) -> engine::Function {
+    let function = ForeignFunction {
+        inner: Arc::clone(function),
+    };
+    engine::Function::Scalar(Arc::new(ScalarUDF::from(function)))
+}
+
+fn aggregate(function: &Arc<AggregateUDF>) -> engine::Function {
+    engine::Function::Aggregate(Arc::clone(function))
+}
+
+fn window(function: &Arc<WindowUDF>) -> engine::Function {
+    engine::Function::Window(Arc::clone(function))
+}
+
+/// A scalar function of another library, which calls Python, and is interrupted where the query is abandoned.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ForeignFunction {
+    inner: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for ForeignFunction {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(kinds)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        self.inner.return_field_from_args(arguments)
+    }
+
+    fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(kinds)
+    }
+
+    fn short_circuits(&self) -> bool {
+        self.inner.short_circuits()
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let begin = |py: Python<'_>| Interruptible::begin(py, &arguments.config_options);
+        let interruptible = Python::try_attach(begin).flatten();
+        let result = self.inner.invoke_with_args(arguments);
+        if let Some(interruptible) = interruptible {
+            Python::try_attach(|py| interruptible.end(py));
+        }
+        result
+    }
+}
+
+/// A table function of another library.
+pub fn table_function(name: String, call: Py<PyAny>) -> TableFunction {
+    let function = ForeignTables {
+        name: name.clone(),
+        call,
+    };
+    TableFunction::new(name, Arc::new(function))
+}
+
+/// What keeps a context, its codec, and a plan that is encoded with it.
+type ForeignPlan = (Py<PyAny>, Arc<dyn LogicalExtensionCodec>, Vec<u8>);
+
+#[derive(Debug)]
+struct ForeignTables {
+    name: String,
+    call: Py<PyAny>,
+}
+
+impl ForeignTables {
+    fn value(&self, argument: &Expr) -> Result<ArrayRef> {
+        match argument {
+            Expr::Literal(value, _) => value.to_array(),
+            other => plan_err!(
+                "the table function {} takes constants, and {other} is none",
+                self.name
+            ),
+        }
+    }
+
+    /// The plan that reads the table, with the lease of the context that it is of and what decodes it.
+    fn plan(&self, py: Python<'_>, arguments: &[ArrayRef]) -> PyResult<ForeignPlan> {
+        let given = arguments.iter().map(|value| value.to_data().to_pyarrow(py));
+        let given = given.collect::<PyResult<Vec<_>>>()?;
+        let given = PyTuple::new(py, given)?;
+        let made = runtime::inside_function(|| self.call.bind(py).call1(given))?;
+        let (lease, plan): (Py<PyAny>, Vec<u8>) = made.extract()?;
+        let codec = capsules::decoding_codec(&lease.bind(py).getattr("ctx")?)?;
+        Ok((lease, codec, plan))
+    }
+}
+
+impl TableFunctionImpl for ForeignTables {
+    fn call_with_args(&self, arguments: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let values = arguments.exprs().iter().map(|given| self.value(given));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        let (lease, codec, plan) = match Python::try_attach(|py| self.plan(py, &values)) {
+            Some(Ok(made)) => made,
+            Some(Err(error)) => {
+                return exec_err!("the table function {} failed: {error}", self.name);
+            }
+            None => return exec_err!("the interpreter ends"),
+        };
+        if let Some(kept) = arguments.session().config().get_extension::<Kept>() {
+            kept.add(lease);
+        }
+        let tasks = arguments.session().task_ctx();
+        sql::foreign(&plan, codec.as_ref(), &tasks)
+    }
 }
 
 #[derive(Debug)]
@@ -103,7 +255,14 @@ impl ScalarUDFImpl for Function {
         };
         let given = arguments.args.iter().map(|value| value.to_array(count));
         let given = given.collect::<Result<Vec<_>>>()?;
-        let called = Python::try_attach(|py| self.call(py, &given, count));
+        let called = Python::try_attach(|py| {
+            let interruptible = Interruptible::begin(py, &arguments.config_options);
+            let called = self.call(py, &given, count);
+            if let Some(interruptible) = interruptible {
+                interruptible.end(py);
+            }
+            called
+        });
         let array = match called {
             Some(Ok(array)) => array,
             Some(Err(error)) => return exec_err!("the function {} failed: {error}", self.name),
@@ -152,4 +311,28 @@ impl Function {
         };
         Ok(make_array(ArrayData::from_pyarrow_bound(&result)?))
     }
+}
+
+/// Names of the functions of a native session, aliases included.
+pub fn function_names() -> HashMap<&'static str, Vec<String>> {
+    let state = SessionContext::new().state();
+    let sorted = |names: Vec<String>| {
+        let mut names = names;
+        names.sort();
+        names
+    };
+    HashMap::from([
+        (
+            "scalar",
+            sorted(state.scalar_functions().keys().cloned().collect()),
+        ),
+        (
+            "aggregate",
+            sorted(state.aggregate_functions().keys().cloned().collect()),
+        ),
+        (
+            "window",
+            sorted(state.window_functions().keys().cloned().collect()),
+        ),
+    ])
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
 use datafusion::arrow::datatypes::SchemaRef;
@@ -12,6 +13,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::logical_plan::display_schema;
 use datafusion_ffi::proto::logical_extension_codec::FFI_LogicalExtensionCodec;
 use parking_lot::Mutex;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyDict, PyList};
 
@@ -25,9 +27,11 @@ use crate::exec::codec::HandleCodec;
 use crate::exec::digest::{ALGORITHM, Digest};
 use crate::exec::query::{Execution, Query};
 use crate::exec::replay;
+use crate::exec::sql::Refusal;
 use crate::exec::stream::{Rows, Start};
 use crate::metrics::funnel::Funnel;
 use crate::runtime;
+use crate::store::account::blamed;
 
 /// Operators, and the paths of those that requests in the trace name by numbers.
 type Operators<'py> = (Bound<'py, PyList>, HashMap<usize, String>);
@@ -82,6 +86,29 @@ impl NativeQuery {
         Self {
             query: Arc::new(query),
             execution: Mutex::default(),
+        }
+    }
+
+    /// The query, once it is planned.
+    ///
+    /// # Errors
+    /// `ValueError` with what is said of a text or a plan that is refused.
+    pub fn planned(
+        py: Python<'_>,
+        deadline: Option<Instant>,
+        io: &NativeIo,
+        planning: impl Future<Output = std::result::Result<Query, Refusal>> + Send + 'static,
+    ) -> PyResult<Self> {
+        let planning = async move {
+            match planning.await {
+                Ok(query) => Ok(Ok(query)),
+                Err(Refusal::Planner(text)) => Ok(Err(text)),
+                Err(Refusal::Error(error)) => Err(error),
+            }
+        };
+        match runtime::run(py, deadline, blamed(Arc::clone(&io.0), planning))? {
+            Ok(query) => Ok(Self::new(query)),
+            Err(text) => Err(PyValueError::new_err(text)),
         }
     }
 

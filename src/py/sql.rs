@@ -1,4 +1,6 @@
-//! SQL as text: what kinds of statements it holds, and where a name stands in it.
+//! SQL as text: parsed once for a query, with what it holds and where a name stands in it.
+
+use std::collections::VecDeque;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::resolve::resolve_table_references;
@@ -78,42 +80,126 @@ fn body_kind(body: &SetExpr) -> &'static str {
     }
 }
 
-/// Kinds of the statements of `sql`, in order.
-///
-/// # Errors
-/// `sql` with `line` and `column` among the details where the parser says where.
-#[pyfunction]
-pub fn statement_kinds(sql: &str, dialect: &str) -> PyResult<Vec<&'static str>> {
-    let dialect = dialect_from_str(dialect).ok_or_else(|| {
-        NativeError::new(
-            ErrorKind::Configuration,
-            format!("there is no SQL dialect {dialect:?}"),
-        )
-    })?;
+/// The text of a query, parsed once: what it is, what it names, and how it is planned.
+#[pyclass(frozen, module = "fusiondelta._native")]
+pub struct NativeSql {
+    /// The first of its statements, corrected where the planner would take it wrongly.
+    pub statement: Option<DfStatement>,
+    /// Kinds of the statements, in order.
+    #[pyo3(get)]
+    kinds: Vec<&'static str>,
+    /// Names of the placeholders (`$1` is `1`, `$name` is `name`), in order, each once.
+    #[pyo3(get)]
+    placeholders: Vec<String>,
+    /// Tables that are to be read at versions of their own.
+    #[pyo3(get)]
+    pins: Vec<Pin>,
+}
+
+#[pymethods]
+impl NativeSql {
+    /// # Errors
+    /// `sql` with `line` and `column` among the details where the parser says where; for chains of operators
+    /// that are too long, for a version that is none, and for clauses that would be passed over.
+    #[new]
+    #[pyo3(signature = (sql, dialect, *, time_zone=None, recursion_limit=None))]
+    fn new(
+        sql: &str,
+        dialect: &str,
+        time_zone: Option<&str>,
+        recursion_limit: Option<usize>,
+    ) -> PyResult<Self> {
+        let dialect = dialect_from_str(dialect).ok_or_else(|| {
+            let message = format!("there is no SQL dialect {dialect:?}");
+            NativeError::new(ErrorKind::Configuration, message)
+        })?;
+        chains::check(sql, dialect.as_ref())?;
+        let (text, pins) = pinned(sql, dialect.as_ref())?;
+        let limit = recursion_limit.unwrap_or(RECURSION_LIMIT);
+        let parsed = parsed(&text, dialect.as_ref(), limit)?;
+        let kinds = parsed.iter().map(kind).collect();
+        let count = parsed.len();
+        let mut statement = parsed.into_iter().next();
+        if count == 1
+            && let Some(DfStatement::Statement(statement)) = &mut statement
+        {
+            syntax::corrected(statement, dialect.as_ref(), time_zone)?;
+        }
+        Ok(Self {
+            statement,
+            kinds,
+            placeholders: named(sql, dialect.as_ref()),
+            pins,
+        })
+    }
+
+    /// The statement as `datafusion` is to parse it.
+    #[getter]
+    fn text(&self) -> String {
+        self.statement
+            .as_ref()
+            .map_or_else(String::new, DfStatement::to_string)
+    }
+
+    /// Names of the tables that it refers to, each as the parts of its reference, unquoted ones in lower case.
+    fn tables(&self) -> Vec<Vec<String>> {
+        let statement = self.statement.iter();
+        statement.flat_map(references).collect()
+    }
+}
+
+/// How deep parentheses go where a session does not say (`datafusion.sql_parser.recursion_limit`).
+const RECURSION_LIMIT: usize = 50;
+
+fn parsed(
+    sql: &str,
+    dialect: &dyn Dialect,
+    recursion_limit: usize,
+) -> Result<VecDeque<DfStatement>, NativeError> {
     let parsed = DFParserBuilder::new(sql)
-        .with_dialect(dialect.as_ref())
+        .with_dialect(dialect)
+        .with_recursion_limit(recursion_limit)
         .build()
         .and_then(|mut parser| parser.parse_statements());
-    match parsed {
-        Ok(statements) => Ok(statements.iter().map(kind).collect()),
-        Err(e) => {
-            let text = e.strip_backtrace();
-            let text = text
-                .strip_prefix("SQL error: ")
-                .unwrap_or(&text)
-                .trim_start_matches("ParserError(\"")
-                .trim_start_matches("TokenizerError(\"")
-                .trim_end_matches("\")")
-                .to_owned();
-            let mut error = NativeError::new(ErrorKind::Sql, text.clone());
-            if let Some((line, column)) = position(&text) {
-                error = error
-                    .with("line", line.to_string())
-                    .with("column", column.to_string());
+    parsed.map_err(|error| {
+        let text = error.strip_backtrace();
+        let text = text
+            .strip_prefix("SQL error: ")
+            .unwrap_or(&text)
+            .trim_start_matches("ParserError(\"")
+            .trim_start_matches("TokenizerError(\"")
+            .trim_end_matches("\")");
+        let error = NativeError::new(ErrorKind::Sql, text);
+        match position(text) {
+            Some((line, column)) => error
+                .with("line", line.to_string())
+                .with("column", column.to_string()),
+            None => error,
+        }
+    })
+}
+
+fn references(statement: &DfStatement) -> Vec<Vec<String>> {
+    let found = resolve_table_references(statement, true);
+    let (tables, _ctes) = found.unwrap_or_default();
+    tables.into_iter().map(|table| table.to_vec()).collect()
+}
+
+/// Names of the placeholders of a text, in order, each once.
+fn named(sql: &str, dialect: &dyn Dialect) -> Vec<String> {
+    let Ok(tokens) = Tokenizer::new(dialect, sql).tokenize() else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = Vec::new();
+    for token in tokens {
+        if let Token::Placeholder(text) = token {
+            let name = text.trim_start_matches('$').to_owned();
+            if !names.contains(&name) {
+                names.push(name);
             }
-            Err(error.into())
         }
     }
+    names
 }
 
 /// `Line: 1, Column: 8` as the parser writes it.
@@ -154,85 +240,19 @@ pub fn table_references(sql: &str, dialect: &str) -> Vec<Vec<String>> {
     let Some(dialect) = dialect_from_str(dialect) else {
         return Vec::new();
     };
-    let parsed = DFParserBuilder::new(sql)
-        .with_dialect(dialect.as_ref())
-        .build()
-        .and_then(|mut parser| parser.parse_statements());
-    let Ok(statements) = parsed else {
-        return Vec::new();
-    };
-    statements
-        .iter()
-        .filter_map(|statement| resolve_table_references(statement, true).ok())
-        .flat_map(|(tables, _ctes)| tables)
-        .map(|table| table.to_vec())
-        .collect()
+    let statements = parsed(sql, dialect.as_ref(), RECURSION_LIMIT).unwrap_or_default();
+    statements.iter().flat_map(references).collect()
 }
 
-/// Names of the placeholders of `sql` (`$1` is `1`, `$name` is `name`), in order, each once.
+/// Names of the placeholders of `sql`, as `NativeSql.placeholders`, whether it parses or not.
 #[pyfunction]
 pub fn placeholders(sql: &str, dialect: &str) -> Vec<String> {
-    let Some(dialect) = dialect_from_str(dialect) else {
-        return Vec::new();
-    };
-    let Ok(tokens) = Tokenizer::new(dialect.as_ref(), sql).tokenize() else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = Vec::new();
-    for token in tokens {
-        if let Token::Placeholder(text) = token {
-            let name = text.trim_start_matches('$').to_owned();
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-    }
-    names
+    dialect_from_str(dialect).map_or_else(Vec::new, |dialect| named(sql, dialect.as_ref()))
 }
 
 /// A table of a query that is to be read at a version of its own: the alias it goes by, its name, and the
 /// version or the time.
 type Pin = (String, String, Option<u64>, Option<String>);
-
-/// The query as it is parsed: `t VERSION AS OF 3` and `t TIMESTAMP AS OF '…'` as tables by other aliases,
-/// `x IS NOT DISTINCT FROM y AND z` with AND binding last, numbers with more digits than a double keeps as
-/// decimals, named windows where they are used, merged columns of joins as what they stand for, and timestamps
-/// with a time zone as such where the session (`time_zone`) has none.
-///
-/// A text that needs none of it, or does not parse, is given back as it is.
-///
-/// # Errors
-/// `sql` for chains of operators that are too long, for a version that is none, and for clauses that would be
-/// passed over.
-#[pyfunction]
-#[pyo3(signature = (sql, dialect, time_zone=None))]
-pub fn rewritten(
-    sql: &str,
-    dialect: &str,
-    time_zone: Option<&str>,
-) -> PyResult<(String, Vec<Pin>)> {
-    let Some(dialect) = dialect_from_str(dialect) else {
-        return Ok((sql.to_owned(), Vec::new()));
-    };
-    chains::check(sql, dialect.as_ref())?;
-    let (sql, pins) = pinned(sql, dialect.as_ref())?;
-    let parsed = DFParserBuilder::new(sql.as_str())
-        .with_dialect(dialect.as_ref())
-        .build()
-        .and_then(|mut parser| parser.parse_statements());
-    let mut repaired = sql.clone();
-    if let Ok(statements) = parsed
-        && let [DfStatement::Statement(statement)] =
-            statements.into_iter().collect::<Vec<_>>().as_slice()
-    {
-        let mut after = statement.as_ref().clone();
-        syntax::corrected(&mut after, time_zone)?;
-        if after != **statement {
-            repaired = after.to_string();
-        }
-    }
-    Ok((repaired, pins))
-}
 
 /// Replaces tables at versions of their own.
 fn pinned(sql: &str, dialect: &dyn Dialect) -> Result<(String, Vec<Pin>), NativeError> {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_pyarrow::FromPyArrow;
-use datafusion::arrow::array::{RecordBatch, RecordBatchReader};
+use arrow_pyarrow::{FromPyArrow, ToPyArrow};
+use datafusion::arrow::array::{Array, RecordBatch, RecordBatchReader};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::ffi_stream::ArrowArrayStreamReader;
 use datafusion::catalog::TableProvider;
 use datafusion::common::exec_err;
@@ -20,6 +21,7 @@ use crate::error::NativeError;
 use crate::exec::engine::Engine;
 use crate::runtime;
 use crate::sources::arrow::{Reader, StreamTable, exit, memory_table};
+use crate::sources::dataset::{Condition, Dataset};
 use crate::sources::files::FileTable;
 use crate::store::account::blamed;
 
@@ -193,6 +195,35 @@ impl NativeTable {
         };
         Ok(Self {
             provider: Arc::new(StreamTable::repeatable(name, Box::new(first), again)),
+        })
+    }
+
+    /// What `open(columns, conditions)` reads, a condition being a column, an operator and an array of values.
+    #[staticmethod]
+    fn from_dataset(
+        name: String,
+        schema: &Bound<'_, PyAny>,
+        open: Py<PyAny>,
+    ) -> PyResult<NativeTable> {
+        let schema = Arc::new(Schema::from_pyarrow_bound(schema)?);
+        let opened = move |columns: &[String], conditions: &[Condition]| {
+            let opened = Python::try_attach(|py| {
+                let conditions = conditions.iter().map(|one| {
+                    let values = one.values.to_data().to_pyarrow(py)?;
+                    Ok((one.column.clone(), one.operator, values))
+                });
+                let conditions = conditions.collect::<PyResult<Vec<_>>>()?;
+                let data = open.bind(py).call1((columns.to_vec(), conditions))?;
+                ArrowArrayStreamReader::from_pyarrow_bound(&data)
+            });
+            match opened {
+                Some(Ok(reader)) => Ok(Box::new(reader) as Reader),
+                Some(Err(error)) => exec_err!("the dataset could not be read: {error}"),
+                None => exec_err!("the interpreter ends"),
+            }
+        };
+        Ok(Self {
+            provider: Arc::new(Dataset::new(name, &schema, Arc::new(opened))),
         })
     }
 

@@ -17,6 +17,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use parking_lot::Mutex;
 
+use super::dictionaries;
 use super::nulls::masked;
 use crate::error::{ErrorKind, NativeError};
 use crate::planner::floats::canonical;
@@ -31,7 +32,7 @@ pub fn memory_table(
     partitions: usize,
 ) -> Result<MemTable> {
     let partitions = partitions.clamp(1, batches.len().max(1));
-    let schema = without_metadata(&schema);
+    let schema = of_table(&schema);
     let mut spread = vec![Vec::new(); partitions];
     for (i, batch) in batches.into_iter().enumerate() {
         spread[i % partitions].push(under(batch, &schema)?);
@@ -39,18 +40,22 @@ pub fn memory_table(
     MemTable::try_new(schema, spread)
 }
 
-/// What other libraries note on a schema as a whole (pandas its index) means nothing for a table, and
-/// writers compare schemas with all that is on them.
-fn without_metadata(schema: &SchemaRef) -> SchemaRef {
+/// The schema of a table: dictionaries have wide keys, and what other libraries note on a schema as a whole
+/// (pandas its index) means nothing, while writers compare schemas with all that is on them.
+pub fn of_table(schema: &SchemaRef) -> SchemaRef {
+    let schema = dictionaries::schema(schema);
     Arc::new(Schema::new(schema.fields().clone()))
 }
 
-/// A batch under another schema of as many columns, with the fields of NULL structs NULL and each NaN in the
-/// same form.
+/// A batch under another schema of as many columns, with the fields of NULL structs NULL, each NaN in the
+/// same form, and wide dictionaries.
 pub fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let columns = batch.columns().iter();
-    let columns = columns.map(|column| masked(&canonical::column(column)));
+    let columns = columns.map(|column| {
+        let column = masked(&canonical::column(column))?;
+        dictionaries::column(&column)
+    });
     RecordBatch::try_new_with_options(
         Arc::clone(schema),
         columns.collect::<Result<_, _>>()?,
@@ -139,10 +144,19 @@ impl StreamTable {
         Self::opened(name, &schema, Arc::new(open))
     }
 
+    /// One that is read from the beginning each time, of what `open` gives.
+    pub fn anew(
+        name: String,
+        schema: &SchemaRef,
+        open: impl Fn() -> Result<Reader> + Send + Sync + 'static,
+    ) -> Self {
+        Self::opened(name, schema, Arc::new(move || open().map(Some)))
+    }
+
     fn opened(name: String, schema: &SchemaRef, open: Open) -> Self {
         Self::of(Arc::new(Streamed {
             name,
-            schema: without_metadata(schema),
+            schema: of_table(schema),
             open,
         }))
     }

@@ -21,6 +21,7 @@ use object_store::ObjectMeta;
 use url::Url;
 
 use super::ObservedTable;
+use super::dictionaries;
 use super::headers::{self, ByName};
 
 use crate::error::{ErrorKind, NativeError, Result};
@@ -184,7 +185,13 @@ pub async fn open(
             let table = by_header(engine, &state, files, config, &listing, account).await?;
             return Ok(FileTable { table, pins });
         }
-        (None, _) => config.infer_schema(&state).await?,
+        (None, _) => {
+            let config = config.infer_schema(&state).await?;
+            match config.file_schema.as_ref().map(dictionaries::schema) {
+                Some(schema) => config.with_schema(schema),
+                None => config,
+            }
+        }
     };
     let empty = config
         .file_schema
@@ -228,8 +235,14 @@ async fn by_header(
             let store = engine.stores.counted(url.as_ref(), account);
             async move {
                 let (store, files) = (store?, std::slice::from_ref(meta));
-                let found = format.infer_schema(state, &store, files).await?;
-                Ok::<_, NativeError>(found)
+                let found = format.infer_schema(state, &store, files).await;
+                found.map_err(|error| {
+                    let error = NativeError::from(error);
+                    NativeError {
+                        message: format!("{}: {}", meta.location, error.message),
+                        ..error
+                    }
+                })
             }
         })
         .collect();

@@ -1,6 +1,8 @@
 //! Tables other than Delta: files through our stores, and Arrow data that is already in memory.
 
 pub mod arrow;
+pub mod dataset;
+mod dictionaries;
 pub mod files;
 pub mod guard;
 mod headers;

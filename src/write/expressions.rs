@@ -227,14 +227,7 @@ impl Binder {
         }
         let mut parsed = parsed;
         let zone = self.state.config_options().execution.time_zone.as_deref();
-        let given = parsed.clone();
-        syntax::corrected(&mut parsed, zone)?;
-        if parsed != given {
-            // What was moved out of an operand stands where it belongs once it is read anew.
-            let sql = parsed.to_string();
-            (parsed, _) =
-                parse(&sql, dialect.as_ref(), limit.get()).map_err(|e| text.parser_error(e))?;
-        }
+        syntax::corrected(&mut parsed, dialect.as_ref(), zone)?;
         Ok(parsed)
     }
 

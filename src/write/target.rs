@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::arrow::datatypes::Schema;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::ViewTable;
-use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
@@ -42,8 +40,6 @@ pub struct ChangeOptions {
     pub parameters: Vec<(String, ScalarValue)>,
     /// Tables that subqueries can name.
     pub sources: Vec<(String, LogicalPlan)>,
-    /// Plans that call functions which are not the engine's own.
-    pub functions: Vec<LogicalPlan>,
     /// Whether rows are deleted by deletion vectors; as the table says where it is not said.
     pub vectors: Option<bool>,
     pub target_file_size: Option<u64>,
@@ -104,7 +100,6 @@ impl Target {
             place.clone(),
             Chosen::Live,
         ));
-        let state = with_functions(state, &options.functions)?;
         let binder = Binder::new(state, options.parameters.clone());
         binder.register(name, Arc::clone(&table) as _)?;
         for (alias, plan) in &options.sources {
@@ -249,27 +244,6 @@ pub fn aside(state: &SessionState) -> SessionState {
     SessionStateBuilder::new_from_existing(state.clone())
         .with_query_planner(DeltaPlanner::new())
         .build()
-}
-
-/// The session with functions that plans call and that it does not have.
-fn with_functions(mut state: SessionState, plans: &[LogicalPlan]) -> Result<SessionState> {
-    let mut found = Vec::new();
-    for plan in plans {
-        plan.apply_expressions(|expr| {
-            expr.apply(|part| {
-                if let Expr::ScalarFunction(call) = part {
-                    found.push(Arc::clone(&call.func));
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })?;
-    }
-    for function in found {
-        if !state.scalar_functions().contains_key(function.name()) {
-            state.register_udf(function)?;
-        }
-    }
-    Ok(state)
 }
 
 /// Where the files of a table are.

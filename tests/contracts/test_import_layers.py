@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "python" / "fusiondelta"
 
 #: Parts of the package from the bottom up; each may import itself and what stands in lower layers.
 LAYERS = [
-    {"_native", "_ids", "_weak", "errors", "typing"},
+    {"_native", "_ids", "_lazy", "_weak", "errors", "typing"},
     {"profiles"},
     {"storage"},
     {"retry"},  # a second door to a profile

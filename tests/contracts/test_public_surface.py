@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -43,7 +44,16 @@ PLACES = {
     "fusiondelta.results": ["PlanBundle", "QueryResult", "RunManifest", "WriteResult"],
     "fusiondelta.retry": ["RetryPolicy"],
 }
-HEAVY = ["pyarrow", "datafusion", "deltalake", "opentelemetry", "click", "polars", "pandas"]
+HEAVY = [
+    "pyarrow",
+    "asyncio",
+    "datafusion",
+    "deltalake",
+    "opentelemetry",
+    "click",
+    "polars",
+    "pandas",
+]
 
 pytestmark = pytest.mark.contracts
 
@@ -93,6 +103,30 @@ def test_every_name_has_a_docstring():
 def test_import_is_light():
     assert loaded_by("import fusiondelta") == set()
     assert loaded_by("import " + ", ".join(PLACES)) == set()
+
+
+@pytest.mark.parametrize("package", ["fusiondelta", "fusiondelta.account"])
+def test_names_that_are_imported_late_are_those_that_checkers_see(package):
+    """The block for type checkers and the table of places say the same."""
+    module = importlib.import_module(package)
+    tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        (one.module, alias.name)
+        for one in ast.walk(block)
+        if isinstance(one, ast.ImportFrom)
+        for alias in one.names
+    }
+    [call] = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    places = ast.literal_eval(call.args[1])
+    late = {(place, name) for place, names in places.items() for name in names}
+    assert late == seen
+    assert {name for _, name in late} | {"errors"} >= set(module.__all__)
+    for place, name in late:
+        assert getattr(module, name) is getattr(importlib.import_module(place), name)
+    assert set(dir(module)) >= set(module.__all__)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
 
 
 def test_a_planted_violation_is_found():

@@ -16,6 +16,7 @@ COMMANDS = [
     "scripts/check",
     "scripts/demo",
     "scripts/differential",
+    "scripts/fuzz",
     "scripts/it_down_localstack.sh",
     "scripts/it_down_minio.sh",
     "scripts/it_seed_storage.sh",

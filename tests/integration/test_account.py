@@ -41,6 +41,7 @@ def test_operators_scans_and_requests_are_told_together(engine, table):
         "resolve",
         "plan",
         "parse",
+        "bind",
         "optimize",
         "physical_plan",
     } == {*names}

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from datafusion import udf
 
-from fusiondelta import ConfigurationError, EngineProfile, ExecutionError, FusionDeltaEngine
+from fusiondelta import (
+    ConfigurationError,
+    EngineProfile,
+    ExecutionError,
+    FusionDeltaEngine,
+    QueryCancelledError,
+    QueryTimeoutError,
+)
 
 INT = pa.int64()
 TABLE = pa.table({"id": pa.array([1, 2, None], INT), "g": ["a", "b", "a"]})
@@ -122,6 +131,48 @@ def test_an_engine_is_not_used_within():
         )
         with pytest.raises(ExecutionError, match="cannot be used inside a function"):
             _rows(engine, "SELECT inner_one(id) FROM t", timeout=30)
+
+
+@pytest.mark.parametrize("registered", ["arrow", "datafusion"])
+@pytest.mark.parametrize("end", ["deadline", "close"])
+def test_a_function_ends_with_its_query(engine, registered, end):
+    begun, ended = threading.Event(), threading.Event()
+
+    def spins(n):
+        count = 0
+        try:
+            begun.set()
+            while True:
+                count += 1
+        finally:
+            ended.set()
+
+    if registered == "arrow":
+        engine.register_function("spins", spins, [INT], INT)
+    else:
+        engine.register_udf(udf(spins, [INT], INT, "volatile", "spins"))
+    result = engine.query(
+        "SELECT spins(id) FROM t", sources={"t": TABLE}, timeout=1 if end == "deadline" else None
+    )
+    if end == "deadline":
+        with pytest.raises(QueryTimeoutError):
+            result.to_table()
+    else:
+
+        def read():
+            with contextlib.suppress(QueryCancelledError):
+                result.to_table()
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        assert begun.wait(30)
+        result.close()
+        reading.join(30)
+    assert ended.wait(30)
+    # Nothing is left to be raised in the threads that called it.
+    engine.register_function("same", lambda n: n, [INT], INT)
+    for _ in range(20):
+        assert len(_rows(engine, "SELECT same(id) FROM t")) == 3
 
 
 @pytest.mark.parametrize(

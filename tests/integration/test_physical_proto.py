@@ -109,7 +109,3 @@ def test_the_logical_plan_has_a_protobuf_too(engine: FusionDeltaEngine, table: s
         plan = result.manifest().to_dict()["plan"]
         assert plan["logical_proto"] == result.plan.logical_proto
         assert b"k" in base64.b64decode(plan["logical_proto"])
-    foreign = {"d": ds.dataset(pa.table({"x": [1]}))}
-    with engine.query("show datafusion.execution.target_partitions", sources=foreign) as result:
-        assert result.plan.execution == "fallback"
-        assert result.plan.logical_proto is None

@@ -181,6 +181,25 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "w)) WHERE z.a = z.b": [(4,)],
         "SELECT count(DISTINCT uuid()) FROM w": [(4,)],
     },
+    "arithmetic in grouping sets": {
+        "SELECT g, k % 2 + 1 m, count(*) FROM w GROUP BY ROLLUP (g, k % 2 + 1) HAVING g = 'a'": [
+            ("a", 2, 1),
+            ("a", 1, 1),
+            ("a", None, 2),
+        ],
+        "SELECT k - k z, count(*), grouping(k - k) FROM w GROUP BY GROUPING SETS ((k - k), ())": [
+            (0, 4, 0),
+            (None, 4, 1),
+        ],
+        "SELECT -k n, k + 1 m FROM w GROUP BY CUBE (-k, k + 1) HAVING -k = -1": [
+            (-1, 2),
+            (-1, None),
+        ],
+        "SELECT g, nth_value(k, k + NULL) OVER (ORDER BY k) v FROM w WHERE k = 1": [("a", None)],
+        "SELECT k * NULL v, NULL - k u, k + CAST(NULL AS BIGINT) FROM w WHERE k = 1": [
+            (None, None, None)
+        ],
+    },
     "EXCEPT ALL and INTERSECT ALL": {
         "SELECT id FROM a EXCEPT ALL SELECT 2": [(1,), (2,), (2,)],
         "SELECT id FROM a INTERSECT ALL SELECT 2": [(2,)],

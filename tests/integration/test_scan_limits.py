@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
@@ -85,10 +84,3 @@ def test_in_a_spec_they_are_the_same(engine, table):
     spec = QuerySpec(sql="SELECT * FROM t", sources={"t": table}, max_scan_bytes="1KiB")
     with pytest.raises(ScanLimitError):
         engine.query(spec)
-
-
-def test_what_the_context_executes_itself_is_refused(engine):
-    foreign = {"d": pyarrow.dataset.dataset(pa.table({"x": [1]}))}
-    sql = "SELECT * FROM information_schema.routines"
-    with pytest.raises(ScanLimitError, match="native plan"):
-        engine.query(sql, sources=foreign, max_scan_bytes="1GiB")

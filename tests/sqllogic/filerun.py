@@ -93,10 +93,10 @@ class FileRun:
             return "different", str(error)
         native = got.execution == "native"
         if not native:
-            self.reasons[_short(got.fallback_reason)] += 1
+            self.reasons[_short(got.reason)] += 1
         verdict, why = self.compared(sql, want, got.table)
         if verdict != "different":
-            self.counts["of them native" if native else "of them fallback"] += 1
+            self.counts["of them native" if native else "of them refused"] += 1
             # A plain answer without rows shows the logical plan's schema, not the stream's.
             same_schema = want.schema.equals(got.table.schema, check_metadata=True)
             self.counts["nullability or metadata differ"] += want.num_rows > 0 and not same_schema

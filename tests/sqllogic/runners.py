@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,8 +21,8 @@ TARGET_PARTITIONS = 4  # as the official runner has it
 @dataclasses.dataclass(frozen=True)
 class Answer:
     table: pa.Table
-    execution: str = "plain"  # "plain", "native" or "fallback"
-    fallback_reason: str | None = None
+    execution: str = "plain"  # "plain", "native" or "refused"
+    reason: str | None = None  # why it was refused
 
 
 class Lease(Protocol):
@@ -79,9 +80,17 @@ class Native:
         ctx: SessionContext
 
         def again(self, frame: DataFrame) -> Answer:
-            with self.engine.query(frame) as result:
-                table = result.reader().read_all()
-                return Answer(table, result.plan.execution, result.plan.fallback_reason)
+            import fusiondelta
+
+            try:
+                result = self.engine.query(frame)
+            except fusiondelta.QueryError as error:
+                reason = re.search(r"run this DataFrame: (.*); pass the SQL", str(error), re.DOTALL)
+                if reason is None:
+                    raise
+                return dataclasses.replace(plain(frame), execution="refused", reason=reason[1])
+            with result:
+                return Answer(result.reader().read_all(), "native")
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Lease]:

@@ -152,7 +152,7 @@ class _Changed:
     change: Callable[[pa.Table], pa.Table]
 
     def again(self, frame: DataFrame) -> runners.Answer:
-        return runners.Answer(self.change(runners.plain(frame).table), "fallback", "for a reason")
+        return runners.Answer(self.change(runners.plain(frame).table), "refused", "for a reason")
 
 
 def _fails(table: pa.Table) -> pa.Table:
@@ -176,7 +176,7 @@ def test_a_difference_is_seen(
     run.query("select * from (values (1), (2)) t(x)", line=1)
     assert run.counts[verdict] == 1
     assert bool(run.failures) is (verdict == "different")
-    assert run.counts["of them fallback"] == (verdict == "same")
+    assert run.counts["of them refused"] == (verdict == "same")
 
 
 def test_what_plain_itself_does_not_answer_or_pin_down_is_set_apart(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Each file runs in a session of its own. Statements run on the lent context; each query is answered
 by that context first and by the engine straight after, over the same tables and under the same
 settings. An error, or other rows or types, where the context answers is a failure; a query that
-went the fallback way with the right rows is counted. The totals are held by `known.toml`.
+the engine refuses, as no encoding carries its plan, is counted. `known.toml` holds the totals.
 
 With `FUSIONDELTA_SQLLOGIC_RUNNER=plain` a plain context stands in for the engine.
 """
@@ -44,7 +44,7 @@ class Totals:
     def __str__(self) -> str:
         lines = [f"{len(self.files)} files in {self.seconds:.0f} s, side under test: {RUNNER.name}"]
         lines += [f"{n:>7,}  {what}" for what, n in sorted(self.counts.items())]
-        lines += [f"{n:>7,}  fallback: {why}" for why, n in self.reasons.most_common()]
+        lines += [f"{n:>7,}  refused: {why}" for why, n in self.reasons.most_common()]
         return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fusiondelta import SqlError
-from fusiondelta._native import rewritten
+from fusiondelta._native import NativeSql
 
 pytestmark = pytest.mark.unit
 
@@ -43,9 +43,9 @@ def subscripts(count):
     ],
 )
 def test_chains_are_bounded(make, most):
-    assert rewritten(make(most), "generic") == (make(most), [])
+    assert NativeSql(make(most), "generic").kinds == ["query"]
     with pytest.raises(SqlError, match="follow each other") as caught:
-        rewritten(make(most + 1), "generic")
+        NativeSql(make(most + 1), "generic")
     assert caught.value.line == 1
     assert caught.value.column is not None
 
@@ -62,9 +62,10 @@ def test_chains_are_bounded(make, most):
     ids=["columns", "list", "rows", "text", "comment"],
 )
 def test_long_lists_are_none(sql):
-    assert rewritten(sql, "generic") == (sql, [])
+    assert NativeSql(sql, "generic").kinds == ["query"]
 
 
 def test_text_that_is_no_sql_is_left_to_the_parser():
     for sql in (")" * 10_000, "'" + "x" * 10_000, "]" * 3_000 + "+" * 3_000):
-        assert rewritten(sql, "generic") == (sql, [])
+        with pytest.raises(SqlError, match=r"Expected|Unterminated"):
+            NativeSql(sql, "generic")

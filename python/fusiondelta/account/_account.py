@@ -16,10 +16,10 @@ class Phase:
     """A step between the call and the first row, or of a commit.
 
     Attributes:
-        name: ``resolve`` (sources to snapshots), ``plan`` (in the extension: ``parse``,
-            ``optimize``, ``physical_plan``); of what goes through a context ``wait`` (for it),
-            ``context`` (making it), ``parse``, ``cross`` (into the extension: ``decode``,
-            ``optimize``, ``physical_plan``); of a write ``attempt`` and ``commit``.
+        name: ``parse``, ``resolve`` (sources to snapshots), ``plan`` (with ``bind``, ``optimize``
+            and ``physical_plan``); with tables of other libraries ``wait`` (for a context) and
+            ``context`` (making it); of a DataFrame ``cross`` (with ``decode``, ``optimize`` and
+            ``physical_plan``); of a write ``attempt`` and ``commit``.
         started: Nanoseconds since 1970.
         seconds: How long it took.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fusiondelta.account._account import RunAccount
 
-_CANCELLED = (QueryCancelledError, asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
+_CANCELLED = (QueryCancelledError, KeyboardInterrupt, GeneratorExit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +70,7 @@ class Failure:
 
 def is_cancelled(error: BaseException) -> bool:
     """Whether it says that somebody stopped the query, which is no failure."""
-    return isinstance(error, _CANCELLED)
+    # What cancels a task comes of asyncio, which takes long to import.
+    asyncio = sys.modules.get("asyncio")
+    by_task = asyncio is not None and isinstance(error, asyncio.CancelledError)
+    return by_task or isinstance(error, _CANCELLED)

@@ -7,11 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusiondelta.account._account import RunAccount
 from fusiondelta.account._bundle import PlanBundle
-from fusiondelta.account._diff import ManifestDiff, diff_manifests
 from fusiondelta.account._document import (
     account_parts,
     blank,
@@ -24,6 +23,9 @@ from fusiondelta.account._files import write_whole
 from fusiondelta.account._parameters import encode_parameters
 from fusiondelta.account._schema import SCHEMA_VERSION, check_manifest
 from fusiondelta.errors import ConfigurationError, ObjectNotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from fusiondelta.account._diff import ManifestDiff
 
 __all__ = ["SCHEMA_VERSION", "RunManifest", "encode_parameters"]
 
@@ -225,6 +227,8 @@ class RunManifest:
         Raises:
             ConfigurationError: The content of one of them is not what manifests hold.
         """
+        from fusiondelta.account._diff import diff_manifests
+
         return diff_manifests(self.to_dict(), other.to_dict())
 
 

@@ -1,8 +1,7 @@
 """Queries: what is asked, the steps, and what comes back."""
 
-from fusiondelta.queries._replay import replay
 from fusiondelta.queries._result import QueryResult
 from fusiondelta.queries._run import QueryRunner
 from fusiondelta.queries._spec import QuerySpec
 
-__all__ = ["QueryResult", "QueryRunner", "QuerySpec", "replay"]
+__all__ = ["QueryResult", "QueryRunner", "QuerySpec"]

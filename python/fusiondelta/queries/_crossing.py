@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusiondelta.errors import ErrorKind, FusionDeltaError, QueryError
+from fusiondelta.queries._request import Request
+from fusiondelta.sessions import Lease
 
-#: Tables whose rows differ between the context and the extension: their functions, their settings.
+if TYPE_CHECKING:
+    from fusiondelta._native import NativeEngine, NativeQuery
+
+#: Tables whose rows are of the session: its functions, its settings.
 CATALOG = re.compile(r"information_schema\.(routines|parameters|df_settings)")
 
-_VISIBLE = "datafusion.catalog.information_schema"
+#: What planning fails with where the session has something that the extension lacks.
+_PLANNING = frozenset({ErrorKind.QUERY, ErrorKind.SQL, ErrorKind.INTERNAL})
 
-#: Kinds of native planning failures after which the context may still know how: what cannot be
-#: carried, or differs between the two sides. All else (no memory, no time, no file) is the answer.
-MAY_FALL_BACK = frozenset(
-    {
-        ErrorKind.QUERY,
-        ErrorKind.SQL,
-        ErrorKind.INTERNAL,
-        ErrorKind.EXECUTION,
-        ErrorKind.CONFIGURATION,
-    }
-)
+_VISIBLE = "datafusion.catalog.information_schema"
 
 
 def interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
@@ -79,13 +75,89 @@ def changed(sent: str, arrived: str) -> str | None:
     return None if first.endswith(arrived) else f"{first!r} became {arrived!r}"
 
 
-def checked(frame: Any, typed: Callable[[BaseException], FusionDeltaError], reason: str) -> str:
-    """The reason for the fallback way, once the context has shown that it can plan the query."""
+def parsed(lease: Lease, text: str, asked: Request) -> Any:
+    """The DataFrame of a text that only reads."""
+    from datafusion import SQLOptions
+
+    options = SQLOptions()
+    options.with_allow_ddl(False)
+    options.with_allow_dml(False)
+    options.with_allow_statements(False)
+    try:
+        values = dict(asked.parameters)
+        return lease.ctx.sql_with_options(text, options, param_values=values)
+    except Exception as error:
+        raise interrupt_in(error) or asked.typed(error) from error
+
+
+def crossed(
+    native: NativeEngine, lease: Lease, frame: Any, asked: Request, memory_limit: int | None
+) -> NativeQuery:
+    """The plan of a lent session's DataFrame, inside the extension.
+
+    It crosses as it was built; where it has what no encoding carries (EXISTS, IN), as `datafusion`
+    optimises it.
+
+    Raises:
+        QueryError: No encoding carries it, or its rows describe the session.
+        FusionDeltaError: The plan is wrong.
+    """
+    begun, reason = asked.begun, ""
+    settings = settings_of(lease.ctx)
+    for made in (frame.logical_plan, frame.optimized_logical_plan):
+        try:
+            plan = made()
+        except Exception as error:
+            raise interrupt_in(error) or asked.typed(error) from error
+        shown = plan.display_indent_schema()
+        catalog = CATALOG.search(shown)
+        if catalog is not None:
+            raise _stays(f"{catalog[0]} describes the session")
+        try:
+            encoded = plan.to_bytes(lease.ctx)
+        except Exception as error:
+            interrupt = interrupt_in(error)
+            if interrupt is not None:
+                raise interrupt from error
+            reason = f"the plan cannot be encoded: {error}"
+            continue
+        try:
+            query = native.plan(
+                lease.ctx,
+                lease.codec,
+                encoded,
+                settings,
+                asked.io,
+                (begun.run_id, begun.query_id),
+                capture=begun.spec.capture_plan,
+                digest=begun.spec.digest,
+                memory_limit=memory_limit,
+                timeout=asked.clock.left(),
+            )
+        except ValueError as error:
+            reason = f"the plan cannot be decoded: {error}"
+            continue
+        except FusionDeltaError as error:
+            if error.kind not in _PLANNING:
+                raise
+            reason = f"it is planned no further: {error.message}"
+            continue
+        difference = changed(shown, query.arrived_columns())
+        if difference is None:
+            return query
+        reason = f"the plan changed on the way: {difference}"
     try:
         frame.execution_plan()
     except Exception as error:
-        raise typed(error) from error
-    return reason
+        raise interrupt_in(error) or asked.typed(error) from error
+    raise _stays(reason)
+
+
+def _stays(reason: str) -> QueryError:
+    return QueryError(
+        f"the engine cannot run this DataFrame: {reason}; pass the SQL text to engine.query, or "
+        "collect the DataFrame itself"
+    )
 
 
 def substrait_of(frame: Any, ctx: Any, typed: Callable[[BaseException], FusionDeltaError]) -> bytes:

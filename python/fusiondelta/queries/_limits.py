@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from fusiondelta._native import NativeQuery
 
 
-def check_scans(
-    spec: QuerySpec, native: NativeQuery | None, snapshots: Mapping[str, SnapshotKey]
-) -> None:
+def check_scans(spec: QuerySpec, native: NativeQuery, snapshots: Mapping[str, SnapshotKey]) -> None:
     """Refuse a plan that would read more than its limits.
 
     What counts is what the plan holds: files that partition values and statistics have left. What
@@ -24,7 +22,7 @@ def check_scans(
 
     Args:
         spec: The query, with ``max_scan_bytes`` and ``expect_pruning``.
-        native: Its plan; None where the context executes it.
+        native: Its plan.
         snapshots: Delta tables by alias.
 
     Raises:
@@ -34,11 +32,6 @@ def check_scans(
     if spec.max_scan_bytes is None and not spec.expect_pruning:
         return
     wanted = _wanted(spec, snapshots)
-    if native is None:
-        raise ScanLimitError(
-            "what the query would read is not known: it is executed by the context itself "
-            "(QueryResult.plan says why); max_scan_bytes and expect_pruning need a native plan"
-        )
     scans = native.scans()
     if spec.max_scan_bytes is not None:
         most = parse_bytes("max_scan_bytes", spec.max_scan_bytes)

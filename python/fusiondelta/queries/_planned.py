@@ -1,4 +1,4 @@
-"""A planned query on the Python side: the native plan, or a frame for the fallback way."""
+"""A planned query on the Python side."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fusiondelta.account._progress import Watch, scanned_files, told
 from fusiondelta.account._versions import component_versions
 from fusiondelta.errors import FusionDeltaError, QueryCancelledError, class_of
 from fusiondelta.queries._account import phases_of, requests_of, source_account
-from fusiondelta.queries._rows import ContextRows, ExtensionRows, Rows
+from fusiondelta.queries._rows import Rows
 from fusiondelta.queries._spec import QuerySpec
 from fusiondelta.snapshots import SnapshotKey
 
@@ -86,12 +86,8 @@ class Planned:
     Args:
         asked: What was asked.
         io: Its counters.
-        native: The native plan, or None for the fallback way.
-        frame: The DataFrame, for the fallback way.
-        fallback_reason: Why it goes that way.
-        translate: Makes typed errors of upstream ones.
+        native: Its plan.
         check: Raises where the engine is closed, or of another process.
-        handed_over: Gives the schema in which rows of a DataFrame are handed over.
         entry: Who wants to know how it ends; None where nobody does.
         keep: What has to live as long as the query.
     """
@@ -101,12 +97,8 @@ class Planned:
         asked: Asked,
         *,
         io: NativeIo,
-        native: NativeQuery | None,
-        frame: Any = None,
-        fallback_reason: str | None = None,
-        translate: Callable[[BaseException], FusionDeltaError],
+        native: NativeQuery,
         check: Callable[[], None],
-        handed_over: Callable[[pa.Schema], object],
         entry: Entry | None = None,
         keep: tuple[Any, ...] = (),
     ) -> None:
@@ -117,11 +109,7 @@ class Planned:
         self._error: dict[str, str] | None = None
         self._is_read = False
         self._io = io
-        self._frame = frame
-        self._fallback_reason = fallback_reason
-        self._translate = translate
         self._check = check
-        self._handed_over = handed_over
         self._keep = keep
         self._lock = threading.Lock()
         self._bundle: PlanBundle | None = None
@@ -132,47 +120,42 @@ class Planned:
             self._watch = Watch(tell, lambda seconds, done: _progress(mine(), seconds, done))
         if entry is not None:
             entry.planned(self)
-            if native is not None:
-                # Refers to the entry alone: what is dropped unread must be free to go.
-                native.on_end(entry.abandoned)
+            # Refers to the entry alone: what is dropped unread must be free to go.
+            native.on_end(entry.abandoned)
 
     @cached_property
     def schema(self) -> pa.Schema:
         """Schema of the rows."""
         import pyarrow as pa
 
-        if self.native is not None:
-            return pa.schema(self.native.schema)
-        return pa.schema(self._handed_over(self._frame.schema()))
+        return pa.schema(self.native.schema)
 
     @property
     def partitions(self) -> int:
         """Partitions of the plan."""
-        return self.native.partitions if self.native is not None else 1
+        return self.native.partitions
 
     def rows(self, partition: int | None) -> Rows:
         """Rows of one partition or of all."""
         self._check()
         if self._watch is not None:
             self._watch.start()
-        if self.native is not None:
-            self._is_read = True
-            if self.entry is not None or self._watch is not None:
-                # From here on the stream keeps the query, whoever reads it, and lets go at its end.
-                self.native.on_end(self._settle)
-            return ExtensionRows(self.native.rows(partition), self.ended)
-        return ContextRows(self._frame, self.schema, self._translate, self.ended)
+        self._is_read = True
+        if self.entry is not None or self._watch is not None:
+            # From here on the stream keeps the query, whoever reads it, and lets go at its end.
+            self.native.on_end(self._settle)
+        return Rows(self.native.rows(partition), self.ended)
 
-    def as_table(self) -> NativeTable | None:
+    def as_table(self) -> NativeTable:
         """The plan as a table of another query."""
-        return self.native.as_table() if self.native is not None else None
+        return self.native.as_table()
 
     # how it goes
 
     @property
     def is_over(self) -> bool:
         """Whether its stream has ended, whoever read it."""
-        return self.native is not None and bool(self.native.course()["ended"])
+        return bool(self.native.course()["ended"])
 
     @property
     def status(self) -> str:
@@ -192,7 +175,7 @@ class Planned:
         Raises:
             BaseException: What a progress callback raised, where the query itself went well.
         """
-        is_over = self.native is None or not self._is_read or self.is_over
+        is_over = not self._is_read or self.is_over
         if error is None and not is_over:
             # One partition of several.
             return
@@ -215,7 +198,7 @@ class Planned:
 
     def _look(self) -> None:
         """See how the stream is, which others read without passing here."""
-        if self.native is None or self._status not in ("planned", "running"):
+        if self._status not in ("planned", "running"):
             return
         course = self.native.course()
         if not course["ended"]:
@@ -250,17 +233,15 @@ class Planned:
 
     def metrics(self) -> pa.Table:
         """The metrics table."""
-        return metrics_of([] if self.native is None else [self.native.metrics()])
+        return metrics_of([self.native.metrics()])
 
     def tree(self) -> PlanTree:
         """Operators with what they measured."""
-        if self.native is None:
-            return PlanTree(())
         return PlanTree.of(self.native.operators()[0])
 
     def digest(self) -> dict[str, Any] | None:
         """The digest of the rows so far, None where none was asked for."""
-        found = None if self.native is None else self.native.course()["digest"]
+        found = self.native.course()["digest"]
         if found is None:
             return None
         algorithm, rows, value, exact = found
@@ -269,10 +250,10 @@ class Planned:
     def account(self) -> RunAccount:
         """All that is known of the query so far."""
         asked = self.asked
-        course: Mapping[str, Any] = {} if self.native is None else self.native.course()
-        operators, scans = ([], {}) if self.native is None else self.native.operators()
+        course = self.native.course()
+        operators, scans = self.native.operators()
         requests, dropped = requests_of(self._io, scans)
-        peak, limit = (0, asked.memory_limit) if self.native is None else self.native.memory
+        peak, limit = self.native.memory
         return RunAccount(
             run_id=asked.run_id,
             query_id=asked.query_id,
@@ -289,22 +270,20 @@ class Planned:
             snapshots=asked.snapshots,
             submitted=asked.submitted,
             planned=asked.planned,
-            started=course.get("started", 0),
-            first_row=course.get("first_row", 0),
-            ended=course.get("ended", 0),
+            started=course["started"],
+            first_row=course["first_row"],
+            ended=course["ended"],
             phases=phases_of(self.native, asked.phases),
-            rows=course.get("rows", 0),
-            batches=course.get("batches", 0),
-            result_bytes=course.get("bytes", 0),
+            rows=course["rows"],
+            batches=course["batches"],
+            result_bytes=course["bytes"],
             tree=PlanTree.of(operators),
             io=self.io(),
             requests=requests,
             requests_dropped=dropped,
             peak_memory=peak,
             memory_limit=limit,
-            execution="fallback" if self.native is None else "native",
-            fallback_reason=self._fallback_reason,
-            settings={} if self.native is None else dict(self.native.settings()),
+            settings=dict(self.native.settings()),
             versions=component_versions(),
             machine=machine_facts(),
         )
@@ -334,9 +313,7 @@ class Planned:
 
     def explain(self, *, analyze: bool) -> str:
         """The physical plan as text."""
-        if self.native is not None:
-            return self.native.analyzed_text() if analyze else self.native.texts()["physical"]
-        return self.bundle().physical_plan
+        return self.native.analyzed_text() if analyze else self.native.texts()["physical"]
 
     def bundle(self) -> PlanBundle:
         """The plan bundle, made at the first call."""
@@ -356,19 +333,6 @@ class Planned:
                 alias: (key.uri, key.version) for alias, key in sorted(self.asked.snapshots.items())
             },
         }
-        if self.native is None:
-            return PlanBundle(
-                logical_plan="",
-                optimized_plan=_text(lambda: self._frame.optimized_logical_plan().display_indent()),
-                physical_plan=_text(lambda: self._frame.execution_plan().display_indent()),
-                physical_tree="",
-                physical_proto=None,
-                physical_proto_missing="the query runs the fallback way",
-                settings={},
-                execution="fallback",
-                fallback_reason=self._fallback_reason,
-                **common,
-            )
         texts = self.native.texts()
         proto, missing = None, None
         try:
@@ -395,14 +359,7 @@ def _progress(planned: Planned | None, seconds: float, done: bool) -> QueryProgr
     """How far a query is; None of one that is gone."""
     if planned is None:
         return None
-    rows = 0 if planned.native is None else planned.native.course()["rows"]
+    rows = planned.native.course()["rows"]
     return QueryProgress.of(
         seconds=seconds, rows=rows, io=planned.io(), files=scanned_files(planned.tree()), done=done
     )
-
-
-def _text(make: Callable[[], str]) -> str:
-    try:
-        return make()
-    except Exception as error:  # the text stands where the plan would
-        return f"not available: {error}"

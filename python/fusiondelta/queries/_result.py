@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from fusiondelta.account import PlanBundle, QueryIo, QueryProfile, RunAccount, RunManifest
+from fusiondelta.account import PlanBundle, QueryIo, RunAccount, RunManifest
 from fusiondelta.errors import QueryCancelledError, QueryError, StreamConsumedError
 from fusiondelta.profiles import MaterializeLimits
 from fusiondelta.queries._guards import guarded
@@ -20,9 +19,13 @@ from fusiondelta.sources import Resolution, Resolved, Source
 from fusiondelta.sources._arrow import ProviderSource
 
 if TYPE_CHECKING:
+    import asyncio
+
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+    from fusiondelta.account import QueryProfile
 
 
 class QueryResult:
@@ -101,6 +104,8 @@ class QueryResult:
         return self._async_batches(self._take_one())
 
     async def _async_batches(self, rows: Rows) -> AsyncIterator[pa.RecordBatch]:
+        import asyncio
+
         loop = asyncio.get_running_loop()
 
         def settle(future: asyncio.Future[Any], batch: Any, error: BaseException | None) -> None:
@@ -183,14 +188,10 @@ class QueryResult:
         return rows
 
     def __fusiondelta_source__(self) -> Source:
-        """This result as a source of another query: natively it is planned as a part of it."""
+        """This result as a source of another query, which is planned with it as a part."""
         table = self._planned.as_table()
-        if table is not None:
-            self._take(list)
-            return _ResultSource(table, self._planned)
-        from fusiondelta.sources import ArrowSource
-
-        return ArrowSource(self.reader())
+        self._take(list)
+        return _ResultSource(table, self._planned)
 
     @property
     def _read_from(self) -> tuple[Resolved, ...]:
@@ -198,11 +199,9 @@ class QueryResult:
         return tuple(self._planned.asked.sources)
 
     def _as_write_input(self) -> Any:
-        """The native plan for a write, or None where only its rows are to be had."""
-        native = self._planned.native
-        if native is not None:
-            self._take(list)
-        return native
+        """The plan, for a write."""
+        self._take(list)
+        return self._planned.native
 
     # account
 
@@ -279,6 +278,8 @@ class QueryResult:
 
     def profile(self) -> QueryProfile:
         """Where the time went, as a page: shown in a notebook, else ``.to_html(path)``."""
+        from fusiondelta.account import QueryProfile
+
         return QueryProfile(self._planned.account())
 
     def account(self) -> RunAccount:

@@ -1,7 +1,7 @@
 """DataFusion contexts: how they are made, lent, and guarded."""
 
 from fusiondelta.sessions._functions import ArrowFunction
-from fusiondelta.sessions._gate import check_statement
+from fusiondelta.sessions._gate import check_statement, parse
 from fusiondelta.sessions._parameters import as_arrays, bind, bind_texts
 from fusiondelta.sessions._pool import ContextPool, Lease
 from fusiondelta.sessions._upstream import translate
@@ -14,5 +14,6 @@ __all__ = [
     "bind",
     "bind_texts",
     "check_statement",
+    "parse",
     "translate",
 ]

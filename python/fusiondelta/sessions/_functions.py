@@ -1,12 +1,19 @@
-"""Functions of Python that queries call, on Arrow arrays."""
+"""Functions that queries and changes call besides DataFusion's."""
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusiondelta.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from datafusion import SessionContext
+
+    from fusiondelta.sessions._pool import Lease
 
 VOLATILITIES = ("immutable", "stable", "volatile")
 
@@ -72,3 +79,81 @@ class ArrowFunction:
         from datafusion import udf
 
         return udf(self.function, list(self.arguments), self.returns, self.volatility, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A function of `datafusion`.
+
+    Attributes:
+        kind: ``scalar``, ``aggregate``, ``window`` or ``table``.
+        name: What SQL calls it.
+        function: The object of `datafusion`.
+    """
+
+    kind: str
+    name: str
+    function: Any
+
+    @classmethod
+    def of(cls, function: Any) -> Registered:
+        """Which function it is.
+
+        Raises:
+            ConfigurationError: It is none.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from datafusion import AggregateUDF, ScalarUDF, WindowUDF
+            from datafusion.user_defined import TableFunction
+        if isinstance(function, ScalarUDF):
+            return cls("scalar", function.name, function)
+        if isinstance(function, AggregateUDF):
+            return cls("aggregate", function.name, function)
+        if isinstance(function, WindowUDF):
+            return cls("window", function.name, function)
+        # A table function tells its name in its text only.
+        named = re.fullmatch(r"TableUDF\((.*)\)", repr(function), re.DOTALL)
+        if isinstance(function, TableFunction) and named is not None:
+            return cls("table", named[1], function)
+        raise ConfigurationError(
+            f"a {type(function).__name__} is no function of datafusion; make one with "
+            "datafusion.udf, udaf, udwf or udtf"
+        )
+
+    def register(self, ctx: SessionContext) -> None:
+        """Make it known to a context."""
+        if self.kind == "scalar":
+            ctx.register_udf(self.function)
+        elif self.kind == "aggregate":
+            ctx.register_udaf(self.function)
+        elif self.kind == "window":
+            ctx.register_udwf(self.function)
+        else:
+            ctx.register_udtf(self.function)
+
+
+@dataclass(frozen=True, slots=True)
+class TableCall:
+    """A table function as the extension calls it.
+
+    Attributes:
+        function: The table function.
+        context: Makes a context for the table that it gives.
+    """
+
+    function: Any
+    context: Callable[[], Lease]
+
+    def __call__(self, *arguments: Any) -> tuple[Lease, bytes]:
+        """The table, read by a plan in a context of its own.
+
+        Args:
+            *arguments: A `pyarrow.Array` of one value for each argument.
+        """
+        from datafusion import literal
+
+        table = self.function(*(literal(array[0]) for array in arguments))
+        lease = self.context()
+        lease.ctx.register_table("found", table)
+        return lease, lease.encoded(lease.ctx.table("found"))

@@ -1,8 +1,14 @@
-"""The read-only gate: which statements a query may hold."""
+"""The gate: what a query's text is, and which statements it may hold."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from fusiondelta.errors import QueryError, ReadOnlyViolationError, SqlError
+
+if TYPE_CHECKING:
+    from fusiondelta._native import NativeSql
 
 _DONE_BY = {
     "ddl": "creates, alters or drops something",
@@ -14,28 +20,46 @@ _DONE_BY = {
 }
 
 
-def check_statement(sql: str, *, readonly: bool, dialect: str) -> str:
+def parse(text: str, settings: Mapping[str, str]) -> NativeSql:
+    """The text of a query, parsed.
+
+    Args:
+        text: What is asked.
+        settings: DataFusion settings: ``datafusion.sql_parser.dialect`` and ``recursion_limit``,
+            ``datafusion.execution.time_zone``.
+
+    Raises:
+        SqlError: The text does not parse, or has a clause that the planner would pass over.
+    """
+    from fusiondelta._native import NativeSql
+
+    limit = settings.get("datafusion.sql_parser.recursion_limit")
+    try:
+        return NativeSql(
+            text,
+            settings.get("datafusion.sql_parser.dialect", "generic"),
+            time_zone=settings.get("datafusion.execution.time_zone"),
+            recursion_limit=None if limit is None else int(limit),
+        )
+    except SqlError as error:
+        raise _placed(error, text) from None
+
+
+def check_statement(sql: NativeSql, *, readonly: bool) -> str:
     """The kind of the one statement of a query.
 
     Sorted by the syntax tree, so that a statement inside EXPLAIN ANALYZE counts as itself.
     DataFusion's own check of the plan (`SQLOptions`) stands behind this one.
 
     Args:
-        sql: Text of one statement.
+        sql: The text, parsed.
         readonly: Whether only queries are let through.
-        dialect: DataFusion setting ``datafusion.sql_parser.dialect``.
 
     Raises:
-        SqlError: The text does not parse.
         QueryError: It is not exactly one statement.
         ReadOnlyViolationError: It does more than read.
     """
-    from fusiondelta._native import statement_kinds
-
-    try:
-        kinds = statement_kinds(sql, dialect)
-    except SqlError as error:
-        raise _placed(error, sql) from None
+    kinds = sql.kinds
     if not kinds:
         raise QueryError("the query has no statement")
     if readonly:

@@ -9,16 +9,13 @@ from typing import Any
 from fusiondelta.errors import ParameterError
 
 
-def bind(
-    sql: str, values: Mapping[str, Any] | Sequence[Any] | None, *, dialect: str
-) -> dict[str, Any]:
+def bind(needed: Sequence[str], values: Mapping[str, Any] | Sequence[Any] | None) -> dict[str, Any]:
     """Arrow scalars for the placeholders of a query.
 
     Args:
-        sql: Text with ``$name`` or ``$1``.
+        needed: Names of the placeholders (``$name`` or ``$1``, without the dollar sign).
         values: By name, or by position from 1. int, float, Decimal, str, bytes, bool, date, time,
             datetime with or without zone, timedelta, None, lists of these, `pyarrow.Scalar`.
-        dialect: DataFusion setting ``datafusion.sql_parser.dialect``.
 
     Returns:
         ``pyarrow.Scalar`` by placeholder name, without the dollar sign.
@@ -26,16 +23,6 @@ def bind(
     Raises:
         ParameterError: One is missing, one is not used, or a value has no SQL type.
     """
-    return bind_texts([sql], values, dialect=dialect)
-
-
-def bind_texts(
-    texts: Sequence[str], values: Mapping[str, Any] | Sequence[Any] | None, *, dialect: str
-) -> dict[str, Any]:
-    """Arrow scalars for the placeholders of several texts together; as `bind`."""
-    from fusiondelta._native import placeholders
-
-    needed = list(dict.fromkeys(name for sql in texts for name in placeholders(sql, dialect)))
     if values is None:
         given: dict[str, Any] = {}
     elif isinstance(values, Mapping):
@@ -62,6 +49,22 @@ def bind_texts(
                 details={"parameter": name},
             )
     return {name: _scalar(name, value) for name, value in given.items()}
+
+
+def bind_texts(
+    texts: Sequence[str], values: Mapping[str, Any] | Sequence[Any] | None, *, dialect: str
+) -> dict[str, Any]:
+    """Arrow scalars for the placeholders of several texts together; as `bind`.
+
+    Args:
+        texts: SQL.
+        values: As of `bind`.
+        dialect: DataFusion setting ``datafusion.sql_parser.dialect``.
+    """
+    from fusiondelta._native import placeholders
+
+    needed = dict.fromkeys(name for sql in texts for name in placeholders(sql, dialect))
+    return bind(list(needed), values)
 
 
 def as_arrays(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:

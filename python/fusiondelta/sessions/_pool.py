@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
 from fusiondelta.errors import ConfigurationError, EngineClosedError, PoolTimeoutError
-from fusiondelta.sessions._functions import ArrowFunction
+from fusiondelta.sessions._functions import ArrowFunction, Registered, TableCall
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -49,16 +48,34 @@ class Lease:
         ctx: The context.
         codec: What carries its tables into the extension.
         session_id: Identifier for spans, manifests and names.
-        lent: Whether a user holds it, and may have changed its settings.
         waited: Seconds until one was free.
     """
 
     ctx: SessionContext
     codec: NativeCodec
     session_id: str
-    lent: bool = False
     waited: float = 0.0
     _give_back: Callable[[], None] | None = field(default=None, repr=False)
+
+    def encoded(self, frame: Any) -> bytes:
+        """The plan of a DataFrame of this context, for the extension.
+
+        It is as it was built, or, where it has what no encoding carries (EXISTS, IN), as the
+        context optimises it.
+        """
+        try:
+            plan: bytes = frame.logical_plan().to_bytes(self.ctx)
+        except Exception:
+            plan = frame.optimized_logical_plan().to_bytes(self.ctx)
+        return plan
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """`release` on every way out."""
+        try:
+            yield
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Give the place back; the second call does nothing."""
@@ -108,7 +125,7 @@ class ContextPool:
         self._in_use = 0
         self._waiting = 0
         self._closed = False
-        self._functions: list[Any] = []
+        self._functions: list[Registered] = []
         self._arrow_functions: dict[str, ArrowFunction] = {}
         self._served = 0
 
@@ -123,14 +140,20 @@ class ContextPool:
             }
 
     def add_function(self, function: Any) -> None:
-        """Install a UDF, UDAF, UDWF or UDTF on every context made from now on.
+        """Make a UDF, UDAF, UDWF or UDTF known to the extension and every context made from now on.
 
         Raises:
             ConfigurationError: It is none of these.
         """
-        _registrar(function)
+        registered = Registered.of(function)
+        if registered.kind == "table":
+            call = TableCall(function, lambda: self._make(()))
+            self._native.register_table_function(registered.name, call)
+        else:
+            lease = self._make((registered,))
+            self._native.register_function_of(lease.ctx, registered.kind, registered.name)
         with self._condition:
-            self._functions.append(function)
+            self._functions.append(registered)
 
     def add_arrow_function(self, function: ArrowFunction) -> None:
         """Make a function known to every context made from now on, and to the extension."""
@@ -148,16 +171,7 @@ class ContextPool:
     def functions(self) -> tuple[Any, ...]:
         """Functions that contexts are made with."""
         with self._condition:
-            return tuple(self._functions)
-
-    def scalar_names(self) -> list[str]:
-        """Names of the scalar functions that contexts are made with."""
-        functions = self.functions
-        if not functions:
-            return []
-        from datafusion import ScalarUDF
-
-        return [function.name for function in functions if isinstance(function, ScalarUDF)]
+            return tuple(registered.function for registered in self._functions)
 
     def close(self) -> None:
         """Refuse further leases."""
@@ -165,12 +179,11 @@ class ContextPool:
             self._closed = True
             self._condition.notify_all()
 
-    def acquire(self, timeout: float | None = None, *, lent: bool = False) -> Lease:
+    def acquire(self, timeout: float | None = None) -> Lease:
         """A context of one's own; `Lease.release` gives its place back.
 
         Args:
             timeout: Seconds to wait if less than the profile's ``queue_timeout``.
-            lent: Whether a user will hold it.
 
         Raises:
             PoolTimeoutError: All contexts stayed in use.
@@ -199,7 +212,7 @@ class ContextPool:
             functions = tuple(self._functions)
         waited = time.monotonic() - begun
         try:
-            lease = self._make(functions, lent)
+            lease = self._make(functions)
             lease.waited = waited
             return lease
         except BaseException:
@@ -207,20 +220,18 @@ class ContextPool:
             raise
 
     @contextmanager
-    def lease(self, timeout: float | None = None, *, lent: bool = False) -> Iterator[Lease]:
+    def lease(self, timeout: float | None = None) -> Iterator[Lease]:
         """`acquire`, and `Lease.release` on every way out."""
-        lease = self.acquire(timeout, lent=lent)
-        try:
+        lease = self.acquire(timeout)
+        with lease.held():
             yield lease
-        finally:
-            lease.release()
 
     def _give_back(self) -> None:
         with self._condition:
             self._in_use -= 1
             self._condition.notify()
 
-    def _make(self, functions: tuple[Any, ...], lent: bool) -> Lease:
+    def _make(self, functions: tuple[Registered, ...]) -> Lease:
         from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
 
         codec = self._native.codec()
@@ -233,35 +244,17 @@ class ContextPool:
         except Exception as error:  # a bare ValueError, of several lines
             raise ConfigurationError(f"EngineProfile.options: {_one_line(error)}") from error
         ctx = SessionContext(config, runtime)
+        # Functions are carried by the codec: pickled they would be copies, if they can be at all.
+        ctx = ctx.with_python_udf_inlining(enabled=False)
         ctx = ctx.with_extensions(_Codecs(codec))
         for rule in _RULES_LEFT_TO_NATIVE:
             ctx.remove_optimizer_rule(rule)
         for function in functions:
-            _registrar(function)(ctx, function)
+            function.register(ctx)
         for known in self.arrow_functions:
             ctx.register_udf(known.for_context())
-        return Lease(ctx, codec, new_id(), lent, _give_back=self._give_back)
+        return Lease(ctx, codec, new_id(), _give_back=self._give_back)
 
 
 def _one_line(error: BaseException) -> str:
     return ": ".join(line for line in str(error).splitlines() if line != "caused by")
-
-
-def _registrar(function: Any) -> Callable[[SessionContext, Any], None]:
-    """What registers a function of this kind on a context."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from datafusion import AggregateUDF, ScalarUDF, WindowUDF
-        from datafusion.user_defined import TableFunction
-    if isinstance(function, ScalarUDF):
-        return lambda ctx, f: ctx.register_udf(f)
-    if isinstance(function, AggregateUDF):
-        return lambda ctx, f: ctx.register_udaf(f)
-    if isinstance(function, WindowUDF):
-        return lambda ctx, f: ctx.register_udwf(f)
-    if isinstance(function, TableFunction):
-        return lambda ctx, f: ctx.register_udtf(f)
-    raise ConfigurationError(
-        f"a {type(function).__name__} is no function of datafusion; make one with "
-        "datafusion.udf, udaf, udwf or udtf"
-    )

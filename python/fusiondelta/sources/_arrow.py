@@ -31,6 +31,17 @@ HELD = frozenset(
 COMPUTED = frozenset({("polars.lazyframe.frame", "LazyFrame")})
 
 
+#: Comparisons as methods of `pyarrow.compute.Expression`.
+_COMPARISONS = {
+    "==": "__eq__",
+    "!=": "__ne__",
+    "<": "__lt__",
+    "<=": "__le__",
+    ">": "__gt__",
+    ">=": "__ge__",
+}
+
+
 def is_one_of(data: Any, kinds: frozenset[tuple[str, str]]) -> bool:
     """Whether an object is of one of the types, given by module and name, or of one derived."""
     return any((kind.__module__, kind.__name__) in kinds for kind in type(data).__mro__)
@@ -86,12 +97,50 @@ class ArrowSource(Source):
         return Resolved(alias, provider, self.describe(), kind="memory")
 
 
+class DatasetSource(Source):
+    """A dataset of pyarrow.
+
+    It is read by columns. Conditions that mean the same there (comparisons of whole numbers, text,
+    dates and timestamps with constants) let it pass over files, and are checked once more.
+
+    Args:
+        dataset: A `pyarrow.dataset.Dataset`.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def describe(self) -> str:
+        """The type of the dataset."""
+        return f"{type(self.dataset).__module__}.{type(self.dataset).__name__}"
+
+    def resolve(self, alias: str, resolution: Resolution) -> Resolved:
+        """A table over the dataset; see `Source.resolve`."""
+        from fusiondelta._native import NativeTable
+
+        provider = NativeTable.from_dataset(alias, self.dataset.schema, self._opened)
+        return Resolved(alias, provider, self.describe(), kind="memory")
+
+    def _opened(self, columns: list[str], conditions: list[tuple[str, str, Any]]) -> Any:
+        import pyarrow.compute as pc
+
+        chosen = None
+        for column, operator, values in conditions:
+            field = pc.field(column)
+            if operator == "in":
+                one = field.isin(values)
+            else:
+                one = getattr(field, _COMPARISONS[operator])(values[0])
+            chosen = one if chosen is None else chosen & one
+        return native_reader(self.dataset.scanner(columns=columns, filter=chosen).to_reader())
+
+
 class ProviderSource(Source):
     """A DataFusion table of another library.
 
     Args:
-        provider: An object with ``__datafusion_table_provider__``, a `datafusion.catalog.Table`, a
-            `datafusion.DataFrame` made into a view, or a `pyarrow.dataset.Dataset`.
+        provider: An object with ``__datafusion_table_provider__``, a `datafusion.catalog.Table`, or
+            a `datafusion.DataFrame` made into a view.
     """
 
     def __init__(self, provider: Any) -> None:

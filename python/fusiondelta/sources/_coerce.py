@@ -8,7 +8,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fusiondelta.errors import SourceError
-from fusiondelta.sources._arrow import COMPUTED, ArrowSource, ProviderSource, is_one_of
+from fusiondelta.sources._arrow import (
+    COMPUTED,
+    ArrowSource,
+    DatasetSource,
+    ProviderSource,
+    is_one_of,
+)
 from fusiondelta.sources._base import Source
 from fusiondelta.sources._delta import DeltaSource
 from fusiondelta.sources._files import CsvSource, IpcSource, JsonSource, ParquetSource
@@ -54,7 +60,7 @@ def as_source(value: Any, *, name: str) -> Source:
     if hasattr(value, "__datafusion_table_provider__") or module.startswith("datafusion"):
         return ProviderSource(value)
     if module.startswith("pyarrow") and hasattr(value, "scanner"):
-        return ProviderSource(value)
+        return DatasetSource(value)
     raise SourceError(
         f"the source {name!r} is a {module}.{type(value).__name__}, which cannot be read; give a "
         "path or URI, a Source, a deltalake.DeltaTable, Arrow data, or a DataFusion table"

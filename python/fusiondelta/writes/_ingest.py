@@ -151,10 +151,7 @@ def as_input(data: Any, *, schema: Any = None) -> WriteInput:
     """
     native = getattr(data, "_as_write_input", None)
     if native is not None:
-        query = native()
-        if query is not None:
-            return WriteInput(query=query, source=data)
-        return WriteInput(stream=native_reader(data), source=data)
+        return WriteInput(query=native(), source=data)
     if isinstance(data, (str, bytes)):
         raise SourceError(
             "data is text; to write the rows of a query pass engine.query(sql), to copy files pass "

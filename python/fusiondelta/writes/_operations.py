@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
-from fusiondelta.errors import ConfigurationError, QueryError
+from fusiondelta.errors import ConfigurationError
 from fusiondelta.profiles import RetryPolicy
 from fusiondelta.profiles._sizes import Duration, parse_bytes, parse_duration
 from fusiondelta.writes._changes import (
@@ -33,8 +31,6 @@ from fusiondelta.writes._texts import ChangeTexts
 
 Uri = str | os.PathLike[str]
 IdempotencyKey = tuple[str, int]
-#: Arguments with which functions are tried.
-_MOST_ARGUMENTS = 8
 #: Values by name or by position, as in queries.
 Parameters = Mapping[str, Any] | Sequence[Any]
 
@@ -77,9 +73,6 @@ class TableOperations:
 
         def query(self, query: str, *, sources: Mapping[str, Any]) -> Any:
             """Of the engine."""
-
-        def _function_names(self) -> Sequence[str]:
-            """Of the engine: scalar functions that were registered."""
 
     def write_delta(
         self,
@@ -477,29 +470,9 @@ class TableOperations:
             texts,
             param_values=param_values,
             tables={alias: table(alias, source) for alias, source in (sources or {}).items()},
-            functions=self._calls([text for text in texts if text is not None]),
             deletion_vectors=deletion_vectors,
             dialect=self._dialect,
         )
-
-    def _calls(self, texts: Sequence[str]) -> list[Callable[[], Any]]:
-        """Queries that call the registered scalar functions which the texts name."""
-        words = {word.lower() for text in texts for word in re.findall(r"\w+", text)}
-        return [
-            partial(self._call, name)
-            for name in sorted(self._function_names())
-            if name.lower() in words
-        ]
-
-    def _call(self, name: str) -> Any:
-        """A query that calls a function, with as many arguments as it takes."""
-        for count in range(_MOST_ARGUMENTS + 1):
-            arguments = ", ".join(["NULL"] * count)
-            try:
-                return self.query(f"SELECT {quote(name)}({arguments})", sources={})
-            except QueryError:
-                continue
-        raise ConfigurationError(f"the function {name} cannot be called in a change")
 
     def _enable_vectors(self, uri: Uri, wanted: bool | None, allowed: bool) -> None:
         """Give a table deletion vectors, in a commit of its own, where that is asked for."""

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from fusiondelta.errors import ConfigurationError
 from fusiondelta.sessions import as_arrays, bind_texts
 
 
@@ -18,14 +17,12 @@ class NativeChangeOptions:
     Attributes:
         parameters: Arrow arrays of one value, by the name of the placeholder.
         tables: Planned queries by alias.
-        functions: Planned queries that call functions which were registered.
         deletion_vectors: Whether rows are deleted by deletion vectors; as the table says where
             None.
     """
 
     parameters: list[tuple[str, Any]] = field(default_factory=list)
     tables: list[tuple[str, Any]] = field(default_factory=list)
-    functions: list[Any] = field(default_factory=list)
     deletion_vectors: bool | None = None
 
 
@@ -36,13 +33,11 @@ class ChangeTexts:
     Attributes:
         parameters: ``pyarrow.Scalar`` by the name of the placeholder.
         tables: Makes the query of a table, by alias; anew for each attempt.
-        functions: Makes a query that calls a registered function, for each that is named.
         deletion_vectors: As of `NativeChangeOptions`.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
-    functions: Sequence[Callable[[], Any]] = ()
     deletion_vectors: bool | None = None
 
     @classmethod
@@ -52,7 +47,6 @@ class ChangeTexts:
         *,
         param_values: Mapping[str, Any] | Sequence[Any] | None,
         tables: Mapping[str, Callable[[], Any]],
-        functions: Sequence[Callable[[], Any]],
         deletion_vectors: bool | None,
         dialect: str,
     ) -> ChangeTexts:
@@ -65,7 +59,6 @@ class ChangeTexts:
         return cls(
             parameters=bind_texts(given, param_values, dialect=dialect),
             tables=dict(tables),
-            functions=tuple(functions),
             deletion_vectors=deletion_vectors,
         )
 
@@ -73,27 +66,13 @@ class ChangeTexts:
     def opened(self) -> Iterator[NativeChangeOptions]:
         """What crosses for one attempt; the queries of tables live as long as the block."""
         results = {alias: make() for alias, make in self.tables.items()}
-        calls = [make() for make in self.functions]
         try:
-            tables = []
-            for alias, result in results.items():
-                query = result._as_write_input()
-                if query is None:
-                    raise ConfigurationError(
-                        f"sources[{alias!r}] cannot be planned by the engine, so that a change "
-                        "cannot name it; pass its rows as Arrow data"
-                    )
-                tables.append((alias, query))
+            tables = [(alias, result._as_write_input()) for alias, result in results.items()]
             yield NativeChangeOptions(
                 parameters=as_arrays(self.parameters),
                 tables=tables,
-                functions=[
-                    query
-                    for query in (call._as_write_input() for call in calls)
-                    if query is not None
-                ],
                 deletion_vectors=self.deletion_vectors,
             )
         finally:
-            for result in (*results.values(), *calls):
+            for result in results.values():
                 result.close()

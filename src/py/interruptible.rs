@@ -1,0 +1,97 @@
+//! Functions of Python that end with the query that calls them.
+#![allow(unsafe_code)]
+
+use std::cell::OnceCell;
+use std::ffi::c_long;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::common::config::ConfigOptions;
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+
+use crate::planner::abandoned::{Stopping, Watching};
+use crate::runtime;
+
+thread_local! {
+    /// What Python calls this thread.
+    static THREAD: OnceCell<c_long> = const { OnceCell::new() };
+}
+
+/// A call of Python on one thread.
+struct Call {
+    thread: c_long,
+    /// Changed with the interpreter held, like all of it.
+    is_there: AtomicBool,
+}
+
+impl Call {
+    /// Raises KeyboardInterrupt in the thread, or takes back what was to be raised (`None`).
+    fn raise(&self, py: Python<'_>, what: Option<&Bound<'_, PyAny>>) {
+        let _ = py;
+        let what = what.map_or(ptr::null_mut(), Bound::as_ptr);
+        // SAFETY: the interpreter is held; a thread that is gone is not found, which is no error.
+        unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(self.thread, what) };
+    }
+}
+
+/// A call that is interrupted once the query is abandoned: its Python code, at its next instruction.
+pub struct Interruptible {
+    call: Arc<Call>,
+    _stopping: Stopping,
+}
+
+impl Interruptible {
+    /// Begins a call of Python on this thread; nothing where nobody could abandon it.
+    pub fn begin(py: Python<'_>, settings: &ConfigOptions) -> Option<Self> {
+        let watching = settings.extensions.get::<Watching>()?;
+        let call = Arc::new(Call {
+            thread: thread(py)?,
+            is_there: AtomicBool::new(true),
+        });
+        let called = Arc::clone(&call);
+        let stopping = watching.0.stopping(move || {
+            let called = Arc::clone(&called);
+            // Who abandons a query does not wait for Python.
+            let Ok(runtime) = runtime::handle() else {
+                return;
+            };
+            runtime.spawn_blocking(move || {
+                Python::try_attach(|py| {
+                    // Once: what it does on its way out is not interrupted.
+                    if called.is_there.swap(false, Ordering::Relaxed) {
+                        let interrupt = py.get_type::<PyKeyboardInterrupt>();
+                        called.raise(py, Some(interrupt.as_any()));
+                    }
+                });
+            });
+        });
+        Some(Self {
+            call,
+            _stopping: stopping,
+        })
+    }
+
+    /// Ends it: nothing is raised in this thread any more.
+    pub fn end(self, py: Python<'_>) {
+        self.call.is_there.store(false, Ordering::Relaxed);
+        self.call.raise(py, None);
+    }
+}
+
+fn thread(py: Python<'_>) -> Option<c_long> {
+    THREAD.with(|known| {
+        if let Some(thread) = known.get() {
+            return Some(*thread);
+        }
+        let thread = py
+            .import("threading")
+            .ok()?
+            .call_method0("get_ident")
+            .ok()?;
+        // An unsigned number that the interface takes as a signed one.
+        let thread = thread.extract::<u64>().ok()? as c_long;
+        Some(*known.get_or_init(|| thread))
+    })
+}

@@ -1,0 +1,1 @@
+"""Mutated SQL: whatever the text, rows or an error of ours."""
