@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArguments, GroupByExpr, GroupByWithModifier, OrderBy, Query, Select,
-    TableAlias, TableFactor, TableFunctionArgs, Visit, VisitMut, Visitor,
+    SetExpr, TableAlias, TableFactor, TableFunctionArgs, Visit, VisitMut, Visitor,
 };
 
 use datafusion::sql::sqlparser::dialect::Dialect;
@@ -161,12 +161,26 @@ impl Visitor for Clauses {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
-        let Expr::Function(Function { parameters, .. }) = expr else {
-            return ControlFlow::Continue(());
-        };
-        first(&[(
-            *parameters != FunctionArguments::None,
-            "a function with two lists of arguments",
-        )])
+        match expr {
+            Expr::Function(Function { parameters, .. }) => first(&[(
+                *parameters != FunctionArguments::None,
+                "a function with two lists of arguments",
+            )]),
+            // The planner panics.
+            Expr::Subquery(subquery) | Expr::InSubquery { subquery, .. } => first(&[(
+                has_no_columns(&subquery.body),
+                "a subquery without columns where values are wanted",
+            )]),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+fn has_no_columns(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Select(select) => select.projection.is_empty(),
+        SetExpr::Query(query) => has_no_columns(&query.body),
+        SetExpr::SetOperation { left, .. } => has_no_columns(left),
+        _ => false,
     }
 }

@@ -74,7 +74,7 @@ def main() -> int:
                 kinds = {name: data.columns(name) for name in data.tables}
                 made = [statement(rng, ALL, kinds).sql() for _ in range(40)]
                 sources = {**data.tables, "t": TYPED}
-            sql = mutated(rng, TEXTS if rng.random() < 0.6 else made, functions)
+            sql = mutated(rng, TEXTS if rng.random() < 0.8 else made, functions)
             given.last.write_text(sql, encoding="utf-8", errors="surrogatepass")
             try:
                 with engine.query(sql, sources=sources, timeout=SECONDS) as result:
