@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -21,6 +22,9 @@ def lazily(
 
     def get(name: str) -> Any:
         if name not in where:
+            # A module of the package, as if it had been imported.
+            if not name.startswith("_") and find_spec(f"{package}.{name}") is not None:
+                return import_module(f"{package}.{name}")
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(where[name]), name)
         setattr(sys.modules[package], name, value)

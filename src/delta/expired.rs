@@ -19,15 +19,16 @@ use crate::write::maintenance::object_path;
 /// The error of a plan that did not find a file, as what it means for the version that was read.
 pub async fn explain(
     engine: &Engine,
-    plan: &Arc<dyn ExecutionPlan>,
+    tables: &[(String, u64)],
     account: &Arc<IoAccount>,
     error: NativeError,
 ) -> NativeError {
     if error.kind != ErrorKind::ObjectNotFound {
         return error;
     }
-    for (uri, version) in scans(plan) {
-        let Ok(url) = Url::parse(&uri) else { continue };
+    for (uri, version) in tables {
+        let version = *version;
+        let Ok(url) = Url::parse(uri) else { continue };
         if !matches!(
             is_gone(engine, &url, version, &error.message, account).await,
             Ok(true)
@@ -48,7 +49,7 @@ pub async fn explain(
                  it; engine.reachable_versions(uri) has the versions whose files are all there"
             ),
         )
-        .with("uri", uri)
+        .with("uri", uri.as_str())
         .with("version", version.to_string());
         return match removed {
             Some(removed) => expired.with("removed_by", removed.to_string()),
@@ -81,7 +82,7 @@ async fn is_gone(
 }
 
 /// Delta tables that a plan reads, and at which versions.
-fn scans(plan: &Arc<dyn ExecutionPlan>) -> Vec<(String, u64)> {
+pub fn tables(plan: &Arc<dyn ExecutionPlan>) -> Vec<(String, u64)> {
     let mut found = Vec::new();
     let mut stack = vec![plan];
     while let Some(node) = stack.pop() {

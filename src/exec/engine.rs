@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,13 +135,13 @@ impl Kept {
 
 /// Functions by their names.
 #[derive(Debug, Default)]
-pub struct Functions(RwLock<HashMap<String, Function>>);
+pub struct Functions(RwLock<HashMap<(Discriminant<Function>, String), Function>>);
 
 impl Functions {
-    /// Makes a function known to queries that are planned from now on, in place of one of its name.
+    /// Makes a function known to queries that are planned from now on, in place of one of its kind and name.
     pub fn add(&self, function: Function) {
-        let name = function.name().to_owned();
-        let before = self.0.write().insert(name, function);
+        let key = (discriminant(&function), function.name().to_owned());
+        let before = self.0.write().insert(key, function);
         // It may be Python's, and is not dropped under the lock.
         drop(before);
     }

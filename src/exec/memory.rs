@@ -21,8 +21,8 @@ use super::engine::PoolKind;
 const KEPT: usize = 4;
 
 /// Whether a consumer is one that passes rows on between partitions. It says that it can spill, and may wait
-/// forever for what it has spilled itself (apache/datafusion#24883): it gets what it asks for as long as that
-/// fits the limit, whatever others have. What it holds is bounded by those who read from it.
+/// forever for what it has spilled itself (apache/datafusion#24883), and counts parts of one batch as the whole:
+/// what passes is counted apart, up to the limit once more, and bounded by those who read from it.
 fn passes_rows_on(consumer: &MemoryConsumer) -> bool {
     consumer.name().starts_with("RepartitionExec")
 }
@@ -38,6 +38,19 @@ struct Shares {
     spilling: usize,
     spillable: usize,
     unspillable: usize,
+    passing: usize,
+}
+
+impl Shares {
+    fn of(&mut self, consumer: &MemoryConsumer) -> &mut usize {
+        if passes_rows_on(consumer) {
+            &mut self.passing
+        } else if spills(consumer) {
+            &mut self.spillable
+        } else {
+            &mut self.unspillable
+        }
+    }
 }
 
 /// A limit that those who can spill share evenly, but for a part that is kept for those who cannot.
@@ -87,19 +100,13 @@ impl MemoryPool for FairPool {
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        let mut shares = self.shares.lock();
-        match spills(reservation.consumer()) {
-            true => shares.spillable += additional,
-            false => shares.unspillable += additional,
-        }
+        *self.shares.lock().of(reservation.consumer()) += additional;
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         let mut shares = self.shares.lock();
-        match spills(reservation.consumer()) {
-            true => shares.spillable = shares.spillable.saturating_sub(shrink),
-            false => shares.unspillable = shares.unspillable.saturating_sub(shrink),
-        }
+        let share = shares.of(reservation.consumer());
+        *share = share.saturating_sub(shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
@@ -108,7 +115,7 @@ impl MemoryPool for FairPool {
         let needed = used.saturating_add(additional);
         let fits = match spills(reservation.consumer()) {
             false if passes_rows_on(reservation.consumer()) => {
-                reservation.size().saturating_add(additional) <= self.limit
+                shares.passing.saturating_add(additional) <= self.limit
             }
             true => {
                 let left = self.limit - self.limit / KEPT;
@@ -126,13 +133,10 @@ impl MemoryPool for FairPool {
                 self.whose,
                 human_readable_size(self.limit),
                 human_readable_size(additional),
-                human_readable_size(needed.max(self.limit + additional))
+                human_readable_size(needed.max(self.limit.saturating_add(additional)))
             ));
         }
-        match spills(reservation.consumer()) {
-            true => shares.spillable += additional,
-            false => shares.unspillable += additional,
-        }
+        *shares.of(reservation.consumer()) += additional;
         Ok(())
     }
 
@@ -187,7 +191,10 @@ impl QueryPool {
         own.into_iter().chain(finite(self.engine.as_ref())).min()
     }
 
-    fn add(&self, bytes: usize) {
+    fn add(&self, reservation: &MemoryReservation, bytes: usize) {
+        if passes_rows_on(reservation.consumer()) {
+            return;
+        }
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.peak.fetch_max(used, Ordering::Relaxed);
     }
@@ -231,7 +238,7 @@ impl MemoryPool for QueryPool {
         if let Some(own) = &self.own {
             own.grow(reservation, additional);
         }
-        self.add(additional);
+        self.add(reservation, additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
@@ -239,7 +246,9 @@ impl MemoryPool for QueryPool {
         if let Some(own) = &self.own {
             own.shrink(reservation, shrink);
         }
-        self.used.fetch_sub(shrink, Ordering::Relaxed);
+        if !passes_rows_on(reservation.consumer()) {
+            self.used.fetch_sub(shrink, Ordering::Relaxed);
+        }
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
@@ -252,7 +261,7 @@ impl MemoryPool for QueryPool {
             }
             return Err(error);
         }
-        self.add(additional);
+        self.add(reservation, additional);
         Ok(())
     }
 

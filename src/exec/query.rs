@@ -8,6 +8,7 @@ use std::time::Instant;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -373,11 +374,12 @@ impl Query {
     }
 
     /// The plan anew, with joins that can spill where it has hash joins, in the place of the one that runs;
-    /// nothing where it has none, or reads what can be read once.
+    /// nothing where it has none, reads what can be read once, calls a volatile function, or writes.
     pub async fn with_spilling_joins(&self) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let is_other = |plan: Arc<dyn ExecutionPlan>| hash_joins(&plan) > 0;
-        let reads_once = replay::obstacles(&self.logical)?.0.is_some();
-        if reads_once || !self.running_plan().is_some_and(is_other) {
+        let (stream, function) = replay::obstacles(&self.logical)?;
+        let happens_once = stream.is_some() || function.is_some() || does_something(&self.logical)?;
+        if happens_once || !self.running_plan().is_some_and(is_other) {
             return Ok(None);
         }
         let plan = to_execute(&spilling(self.state.clone()), &self.optimized).await?;
@@ -438,6 +440,20 @@ async fn to_execute(
         }
         outcome => Ok(outcome?),
     }
+}
+
+/// Whether a plan does more than give rows.
+fn does_something(plan: &LogicalPlan) -> Result<bool> {
+    let is_deed = |node: &LogicalPlan| {
+        Ok(matches!(
+            node,
+            LogicalPlan::Copy(_)
+                | LogicalPlan::Dml(_)
+                | LogicalPlan::Ddl(_)
+                | LogicalPlan::Statement(_)
+        ))
+    };
+    Ok(plan.exists(is_deed)?)
 }
 
 fn hash_joins(plan: &Arc<dyn ExecutionPlan>) -> usize {

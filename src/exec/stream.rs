@@ -6,12 +6,13 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::physical_plan::{EmptyRecordBatchStream, ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -28,6 +29,9 @@ use crate::store::account::{IoAccount, blamed};
 
 /// Batches that may wait for the reader; more would only cost memory.
 const BUFFERED: usize = 2;
+
+/// How long a second attempt waits until what the first one held is given back.
+const LETTING_GO: Duration = Duration::from_secs(2);
 
 /// A query's place among those that execute at once: waited for once, held by all streams of the query
 /// together.
@@ -218,7 +222,7 @@ impl Drop for Guard<'_> {
 
 async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Result<Message>>) {
     let deadline = start.deadline;
-    let (engine, plan) = (Arc::clone(&start.engine), Arc::clone(&start.plan));
+    let (engine, tables) = (Arc::clone(&start.engine), expired::tables(&start.plan));
     let account = Arc::clone(&start.account);
     // Lives until the outcome is known, so that who waits for the end of the query is told of it.
     let execution = start.execution.clone();
@@ -231,7 +235,7 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
         let rows = sender.clone();
         let pumping = async move {
             match blamed(Arc::clone(&account), pump(start, &rows)).await {
-                Err(error) => Err(expired::explain(&engine, &plan, &account, error).await),
+                Err(error) => Err(expired::explain(&engine, &tables, &account, error).await),
                 done => done,
             }
         };
@@ -272,17 +276,34 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
         course.start();
     }
     let schema = start.engine.handed_over(&start.plan.schema());
-    // Dropped in this order: the stream, then the plan and what ends its execution (fields of `start`).
-    let mut stream = begin(&start, Arc::clone(&start.plan))?;
+    // Dropped in this order: the stream, then what ends the execution (a field of `start`). The plan is the
+    // query's from here on, and goes where another one takes its place.
+    let Start {
+        plan,
+        context,
+        partition,
+        execution,
+        ..
+    } = start;
+    let begin = |plan: Arc<dyn ExecutionPlan>| match partition {
+        Some(partition) => plan.execute(partition, Arc::clone(&context)),
+        None => execute_stream(plan, Arc::clone(&context)),
+    };
+    let _execution = execution;
+    let mut stream = begin(plan)?;
     let mut next = stream.next().await;
-    if let (Some(Err(error)), Some(query), None) = (&next, &query, start.partition)
+    if let (Some(Err(error)), Some(query), None) = (&next, &query, partition)
         && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
     {
         // No row is out: hash joins that have no room give way to joins that sort and spill. What the first
         // attempt holds goes before the second begins.
         stream = Box::pin(EmptyRecordBatchStream::new(stream.schema()));
         if let Some(plan) = query.with_spilling_joins().await? {
-            stream = begin(&start, plan)?;
+            let until = tokio::time::Instant::now() + LETTING_GO;
+            while query.pool.reserved() > 0 && tokio::time::Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            stream = begin(plan)?;
             next = stream.next().await;
         }
     }
@@ -300,12 +321,4 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
         next = stream.next().await;
     }
     Ok(())
-}
-
-fn begin(start: &Start, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
-    let context = Arc::clone(&start.context);
-    Ok(match start.partition {
-        Some(partition) => plan.execute(partition, context)?,
-        None => execute_stream(plan, context)?,
-    })
 }

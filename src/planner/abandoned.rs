@@ -43,7 +43,12 @@ impl Abandoned {
     /// Has `stop` called once the query is abandoned, until the guard is dropped.
     pub fn stopping(self: &Arc<Self>, stop: impl Fn() + Send + 'static) -> Stopping {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.stops.lock().push((number, Box::new(stop)));
+        let mut stops = self.stops.lock();
+        if self.get() {
+            stop();
+        }
+        stops.push((number, Box::new(stop)));
+        drop(stops);
         Stopping {
             abandoned: Arc::clone(self),
             number,

@@ -10,7 +10,7 @@ import pytest
 SRC = Path(__file__).resolve().parents[2] / "src"
 
 MAY_NAME_PYO3 = re.compile(r"lib\.rs|error\.rs|runtime\.rs|py/.*")
-MAY_BE_UNSAFE = {"py/capsules.rs", "py/query.rs", "runtime.rs"}
+MAY_BE_UNSAFE = {"py/capsules.rs", "py/interruptible.rs", "py/query.rs", "runtime.rs"}
 
 PYCLASS = re.compile(r"#\[pyclass(?:\(([^\]]*)\))?\]")
 UNSAFE = re.compile(r"\bunsafe\s*(?:\{|fn\b|impl\b|extern\b|trait\b)|\ballow\(unsafe_code\)")

@@ -354,3 +354,10 @@ def test_a_frame_that_describes_its_session_is_refused(engine, sql):
     ):
         engine.query(ctx.sql(sql))
     assert engine.query(sql).to_table().num_rows > 0
+
+
+def test_functions_of_two_kinds_have_one_name(engine):
+    engine.register_udf(udf(lambda n: pc.multiply(n, 2), [INT], INT, "immutable", "both"))
+    engine.register_udf(udtf(series, "both"))
+    got = engine.query("SELECT both(n) n FROM both(1, 3) ORDER BY n").to_pylist()
+    assert [row["n"] for row in got] == [2, 4]

@@ -9,7 +9,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fusiondelta import ParameterError, QueryError, QuerySpec, ReadOnlyViolationError, SqlError
+from fusiondelta import (
+    ConfigurationError,
+    EngineProfile,
+    FusionDeltaEngine,
+    ParameterError,
+    QueryError,
+    QuerySpec,
+    ReadOnlyViolationError,
+    SqlError,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -130,6 +139,41 @@ def test_copy_writes_where_it_is_meant(engine, tmp_path):
     read = engine.query("SELECT sum(id) AS s FROM f", sources={"f": path})
     assert read.to_pylist() == [{"s": 6}]
     assert Path(path).exists()
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("COPY (SELECT id FROM t TABLESAMPLE (10 PERCENT)) TO '{path}'", "TABLESAMPLE"),
+        ("EXPLAIN SELECT id FROM t FOR UPDATE", "FOR UPDATE"),
+    ],
+)
+def test_what_is_refused_is_refused_within_statements(engine, tmp_path, sql, says):
+    with pytest.raises(SqlError, match=says):
+        engine.query(
+            sql.format(path=tmp_path / "out.csv"), sources={"t": TABLE}, readonly=False
+        ).to_table()
+
+
+def test_copy_reads_conditions_as_a_query_does(engine, tmp_path):
+    table = pa.table(
+        {"a": [True, True, False], "b": [True, False, False], "c": [True, True, False]}
+    )
+    sql = "SELECT a IS NOT DISTINCT FROM b AND c AS r FROM t"
+    path = tmp_path / "out.parquet"
+    engine.query(f"COPY ({sql}) TO '{path}'", sources={"t": table}, readonly=False).to_table()
+    read = engine.query("SELECT r FROM f", sources={"f": path}).to_pylist()
+    assert read == engine.query(sql, sources={"t": table}).to_pylist()
+    assert [row["r"] for row in read] == [True, False, False]
+
+
+def test_a_recursion_limit_is_a_number():
+    profile = EngineProfile(options={"datafusion.sql_parser.recursion_limit": "abc"})
+    with (
+        pytest.raises(ConfigurationError, match="recursion_limit is a number"),
+        FusionDeltaEngine(profile) as engine,
+    ):
+        engine.query("SELECT 1")
 
 
 # parameters

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fusiondelta.errors import QueryError, ReadOnlyViolationError, SqlError
+from fusiondelta.errors import (
+    ConfigurationError,
+    QueryError,
+    ReadOnlyViolationError,
+    SqlError,
+)
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeSql
+
+_RECURSION_LIMIT = "datafusion.sql_parser.recursion_limit"
 
 _DONE_BY = {
     "ddl": "creates, alters or drops something",
@@ -33,7 +40,11 @@ def parse(text: str, settings: Mapping[str, str]) -> NativeSql:
     """
     from fusiondelta._native import NativeSql
 
-    limit = settings.get("datafusion.sql_parser.recursion_limit")
+    limit = settings.get(_RECURSION_LIMIT)
+    if limit is not None and not limit.isdecimal():
+        raise ConfigurationError(
+            f"EngineProfile.options: {_RECURSION_LIMIT} is a number, not {limit!r}"
+        )
     try:
         return NativeSql(
             text,
