@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{NullEquality, Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimizer::{ApplyOrder, Optimizer};
@@ -37,6 +37,7 @@ pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         }
         rules.push(match rule.name() {
             "push_down_filter" => Arc::new(AboveTotals(rule)),
+            "extract_equijoin_predicate" => Arc::new(OneNullEquality(rule)),
             _ => rule,
         });
     }
@@ -62,6 +63,35 @@ impl OptimizerRule for AboveTotals {
     ) -> Result<Transformed<LogicalPlan>> {
         match &plan {
             LogicalPlan::Filter(filter) if is_total(&filter.input) => Ok(Transformed::no(plan)),
+            _ => self.0.rewrite(plan, config),
+        }
+    }
+}
+
+/// Keys of one join are compared alike: an equality that NULL does not meet is none of those that it does.
+#[derive(Debug)]
+struct OneNullEquality(Arc<dyn OptimizerRule + Send + Sync>);
+
+impl OptimizerRule for OneNullEquality {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        match &plan {
+            LogicalPlan::Join(join)
+                if join.null_equality == NullEquality::NullEqualsNull && !join.on.is_empty() =>
+            {
+                Ok(Transformed::no(plan))
+            }
             _ => self.0.rewrite(plan, config),
         }
     }

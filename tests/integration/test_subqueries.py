@@ -212,3 +212,18 @@ def test_the_others_are_refused_by_name(shared, forms, sql, form):
     kind, says = REFUSED[sql]
     with pytest.raises(kind, match=says):
         shared.query(sql, sources=forms[form]).to_pylist()
+
+
+def test_an_equality_that_null_does_not_meet_stays_one(engine):
+    """Beside keys of a domain, which NULL meets (found by tests/differential, seed 4107)."""
+    tables = {
+        "t": pa.table({"k": [1]}),
+        "n": pa.table({"id": pa.array([], pa.int64()), "n": pa.array([], pa.int64())}),
+    }
+    sql = (
+        "SELECT 1 FROM t a LEFT JOIN n b ON true "
+        "WHERE b.id = (SELECT max(1) FROM t c WHERE 1 < b.n)"
+    )
+    assert engine.query(sql, sources=tables).to_pylist() == []
+    inverse = sql.replace("b.id =", "b.id IS NOT DISTINCT FROM")
+    assert len(engine.query(inverse, sources=tables).to_pylist()) == 1
