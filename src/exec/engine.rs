@@ -133,7 +133,7 @@ impl Kept {
     }
 }
 
-/// Functions by their names.
+/// Functions by their kinds and names.
 #[derive(Debug, Default)]
 pub struct Functions(RwLock<HashMap<(Discriminant<Function>, String), Function>>);
 

@@ -113,16 +113,14 @@ impl MemoryPool for FairPool {
         let mut shares = self.shares.lock();
         let used = shares.spillable + shares.unspillable;
         let needed = used.saturating_add(additional);
-        let fits = match spills(reservation.consumer()) {
-            false if passes_rows_on(reservation.consumer()) => {
-                shares.passing.saturating_add(additional) <= self.limit
-            }
-            true => {
-                let left = self.limit - self.limit / KEPT;
-                let share = left.saturating_sub(shares.unspillable) / shares.spilling.max(1);
-                reservation.size().saturating_add(additional) <= share && needed <= self.limit
-            }
-            false => needed <= self.limit,
+        let fits = if passes_rows_on(reservation.consumer()) {
+            shares.passing.saturating_add(additional) <= self.limit
+        } else if spills(reservation.consumer()) {
+            let left = self.limit - self.limit / KEPT;
+            let share = left.saturating_sub(shares.unspillable) / shares.spilling.max(1);
+            reservation.size().saturating_add(additional) <= share && needed <= self.limit
+        } else {
+            needed <= self.limit
         };
         if !fits {
             return Err(resources_datafusion_err!(

@@ -35,25 +35,33 @@ pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         if dependencies::BEFORE.contains(&rule.name()) {
             rules.push(Arc::new(SoundDependencies));
         }
-        rules.push(match rule.name() {
-            "push_down_filter" => Arc::new(AboveTotals(rule)),
-            "extract_equijoin_predicate" => Arc::new(OneNullEquality(rule)),
-            _ => rule,
-        });
+        let is_left: fn(&LogicalPlan) -> bool = match rule.name() {
+            "push_down_filter" => filters_total,
+            "extract_equijoin_predicate" => has_keys_of_null,
+            _ => {
+                rules.push(rule);
+                continue;
+            }
+        };
+        rules.push(Arc::new(Unless { rule, is_left }));
     }
     rules
 }
 
+/// A rule, but for what it would get wrong.
 #[derive(Debug)]
-struct AboveTotals(Arc<dyn OptimizerRule + Send + Sync>);
+struct Unless {
+    rule: Arc<dyn OptimizerRule + Send + Sync>,
+    is_left: fn(&LogicalPlan) -> bool,
+}
 
-impl OptimizerRule for AboveTotals {
+impl OptimizerRule for Unless {
     fn name(&self) -> &str {
-        self.0.name()
+        self.rule.name()
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
+        self.rule.apply_order()
     }
 
     fn rewrite(
@@ -61,40 +69,22 @@ impl OptimizerRule for AboveTotals {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        match &plan {
-            LogicalPlan::Filter(filter) if is_total(&filter.input) => Ok(Transformed::no(plan)),
-            _ => self.0.rewrite(plan, config),
+        match (self.is_left)(&plan) {
+            true => Ok(Transformed::no(plan)),
+            false => self.rule.rewrite(plan, config),
         }
     }
 }
 
+/// A filter above a total stays there.
+fn filters_total(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Filter(filter) if is_total(&filter.input))
+}
+
 /// Keys of one join are compared alike: an equality that NULL does not meet is none of those that it does.
-#[derive(Debug)]
-struct OneNullEquality(Arc<dyn OptimizerRule + Send + Sync>);
-
-impl OptimizerRule for OneNullEquality {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        match &plan {
-            LogicalPlan::Join(join)
-                if join.null_equality == NullEquality::NullEqualsNull && !join.on.is_empty() =>
-            {
-                Ok(Transformed::no(plan))
-            }
-            _ => self.0.rewrite(plan, config),
-        }
-    }
+fn has_keys_of_null(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Join(join)
+        if join.null_equality == NullEquality::NullEqualsNull && !join.on.is_empty())
 }
 
 fn is_total(plan: &LogicalPlan) -> bool {
