@@ -10,6 +10,7 @@ pub mod engine;
 pub mod handover;
 pub mod memory;
 mod names;
+mod physical;
 pub mod proto;
 pub mod query;
 pub mod replay;

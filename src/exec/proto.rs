@@ -41,6 +41,7 @@ use crate::delta::node::{DeltaNode, ScanSpec};
 use crate::delta::provider::DeltaProvider;
 use crate::exec::engine::Engine;
 use crate::planner::compact::CompactViews;
+use crate::planner::properties::Properties;
 use crate::planner::interrupt;
 use crate::sources::guard::FloatGuard;
 use crate::store::account::IoAccount;
@@ -177,7 +178,8 @@ impl ExecutionPlan for Leaf {
 fn within(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     let guarded = node.downcast_ref::<FloatGuard>().map(|node| &node.input);
     let compacted = node.downcast_ref::<CompactViews>().map(|node| &node.input);
-    guarded.or(compacted).cloned()
+    let corrected = node.downcast_ref::<Properties>().map(|node| &node.input);
+    guarded.or(compacted).or(corrected).cloned()
 }
 
 /// The plan as bytes.

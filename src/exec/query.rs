@@ -10,10 +10,9 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::TaskContext;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
-use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion_proto::bytes::{
     logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
@@ -26,10 +25,10 @@ use super::course::{Course, Phase};
 use super::digest::Digest;
 use super::engine::Engine;
 use super::memory::QueryPool;
-use super::names;
+use super::physical;
 use super::proto;
 use super::replay;
-use super::sql::{Refusal, cautious, optimized, verified};
+use super::sql::{Refusal, optimized, verified};
 use super::stream::Slot;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::funnel::{self, Funnel, funnels};
@@ -185,7 +184,7 @@ impl Query {
         self.engine.recent.add(&self.run_id, &measured.metrics);
         let shown = self.context.capture.then(|| Shown {
             analyzed: self.analyzed(&plan),
-            physical: physical(&plan),
+            physical: lines(&plan),
             tree: tree(&plan),
             proto: proto::encode(Arc::clone(&plan)).map_err(|e| e.message),
         });
@@ -271,7 +270,7 @@ impl Query {
 
     /// The plan with statistics, an operator a line.
     pub fn physical_text(&self) -> Result<String> {
-        self.text(physical, |shown| &shown.physical)
+        self.text(lines, |shown| &shown.physical)
     }
 
     /// The plan as boxes.
@@ -344,11 +343,8 @@ impl Query {
         (logical, optimized): (LogicalPlan, LogicalPlan),
         mut phases: Phases,
     ) -> Result<Self> {
-        let state = match names::are_ambiguous(&optimized)? {
-            true => without_dynamic_join_filters(state),
-            false => state,
-        };
-        let plan = to_execute(&state, &optimized).await?;
+        let state = physical::session(state, &optimized)?;
+        let plan = physical::plan(&state, &optimized).await?;
         phases.ended("physical_plan");
         let digest = match context.digest {
             true => Some(Digest::new(&plan.schema())?),
@@ -374,15 +370,17 @@ impl Query {
     }
 
     /// The plan anew, with joins that can spill where it has hash joins, in the place of the one that runs;
-    /// nothing where it has none, reads what can be read once, calls a volatile function, or writes.
+    /// nothing where it has none, or joins keys that cannot be sorted, reads what can be read once, calls a volatile function, or writes.
     pub async fn with_spilling_joins(&self) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let is_other = |plan: Arc<dyn ExecutionPlan>| hash_joins(&plan) > 0;
+        let is_other = |plan: Arc<dyn ExecutionPlan>| physical::has_hash_join(&plan);
         let (stream, function) = replay::obstacles(&self.logical)?;
         let happens_once = stream.is_some() || function.is_some() || does_something(&self.logical)?;
         if happens_once || !self.running_plan().is_some_and(is_other) {
             return Ok(None);
         }
-        let plan = to_execute(&spilling(self.state.clone()), &self.optimized).await?;
+        let Some(plan) = physical::spilling(&self.state, &self.optimized).await? else {
+            return Ok(None);
+        };
         let scans = funnels(plan.as_ref()).into();
         let before = std::mem::replace(&mut *self.scans.lock(), scans);
         drop(before);
@@ -426,22 +424,6 @@ impl Query {
     }
 }
 
-/// The physical plan.
-async fn to_execute(
-    state: &SessionState,
-    optimized: &LogicalPlan,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let planner = Arc::clone(state.query_planner());
-    match planner.create_physical_plan(optimized, state).await {
-        // DataFusion finds fault with its own plan.
-        Err(error) if error.to_string().contains("SanityCheckPlan") => {
-            let cautious = cautious(state.clone());
-            Ok(planner.create_physical_plan(optimized, &cautious).await?)
-        }
-        outcome => Ok(outcome?),
-    }
-}
-
 /// Whether a plan does more than give rows.
 fn does_something(plan: &LogicalPlan) -> Result<bool> {
     let is_deed = |node: &LogicalPlan| {
@@ -456,37 +438,7 @@ fn does_something(plan: &LogicalPlan) -> Result<bool> {
     Ok(plan.exists(is_deed)?)
 }
 
-fn hash_joins(plan: &Arc<dyn ExecutionPlan>) -> usize {
-    let below = plan.children().into_iter().map(hash_joins).sum::<usize>();
-    below + usize::from(plan.downcast_ref::<HashJoinExec>().is_some())
-}
-
-/// A session that plans sort-merge joins in the place of hash joins, as far as it can.
-fn spilling(state: SessionState) -> SessionState {
-    let mut config = state.config().clone();
-    // They are planned for several partitions only.
-    let partitions = config.target_partitions().max(2);
-    let options = config.options_mut();
-    options.execution.target_partitions = partitions;
-    options.optimizer.prefer_hash_join = false;
-    options.optimizer.repartition_joins = true;
-    SessionStateBuilder::new_from_existing(state)
-        .with_config(config)
-        .build()
-}
-
-fn without_dynamic_join_filters(state: SessionState) -> SessionState {
-    let mut config = state.config().clone();
-    config
-        .options_mut()
-        .optimizer
-        .enable_join_dynamic_filter_pushdown = false;
-    SessionStateBuilder::new_from_existing(state)
-        .with_config(config)
-        .build()
-}
-
-fn physical(plan: &Arc<dyn ExecutionPlan>) -> String {
+fn lines(plan: &Arc<dyn ExecutionPlan>) -> String {
     DisplayableExecutionPlan::new(plan.as_ref())
         .set_show_statistics(true)
         .indent(true)

@@ -18,7 +18,7 @@ use super::engine::Engine;
 use super::query::{Phases, Query, QueryContext};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::error_text;
-use crate::planner::calls;
+use crate::planner::{calls, cast_names};
 
 /// A table as it is given.
 pub enum Given {
@@ -177,6 +177,26 @@ pub fn verified(
     Ok(plan)
 }
 
+/// The plan of a statement as it is said.
+async fn named(
+    state: &SessionState,
+    statement: Statement,
+) -> std::result::Result<LogicalPlan, DataFusionError> {
+    let mut anew = statement.clone();
+    let error = match state.statement_to_plan(statement).await {
+        Err(error) if cast_names::is_by_name(&error) => error,
+        outcome => return outcome,
+    };
+    let parsed = match &mut anew {
+        Statement::Statement(parsed) => parsed,
+        _ => return Err(error),
+    };
+    match cast_names::tell_apart(parsed) {
+        true => state.statement_to_plan(anew).await.map_err(|_| error),
+        false => Err(error),
+    }
+}
+
 /// The plan of a statement. What it creates, sets or drops is done, in the catalog of the query.
 async fn bound(
     state: &SessionState,
@@ -187,8 +207,7 @@ async fn bound(
     if let Some(said) = calls::refused(&statement, state) {
         return plan_err!("{said}");
     }
-    let plan = state.statement_to_plan(statement).await?;
-    let plan = verified(plan, readonly)?;
+    let plan = verified(named(state, statement).await?, readonly)?;
     let plan = match parameters.is_empty() {
         true => plan,
         false => {

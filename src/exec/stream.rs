@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryPool;
@@ -298,13 +299,20 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
         // No row is out: hash joins that have no room give way to joins that sort and spill. What the first
         // attempt holds goes before the second begins.
         stream = Box::pin(EmptyRecordBatchStream::new(stream.schema()));
-        if let Some(plan) = query.with_spilling_joins().await? {
+        // What keeps a second attempt from being made, or ends it, says less than the first.
+        if let Ok(Some(plan)) = query.with_spilling_joins().await {
             let until = tokio::time::Instant::now() + LETTING_GO;
             while query.pool.reserved() > 0 && tokio::time::Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            stream = begin(plan)?;
-            next = stream.next().await;
+            let again = begin(plan).map(|rows| stream = rows);
+            let first = match again {
+                Ok(()) => stream.next().await,
+                Err(error) => Some(Err(error)),
+            };
+            if !matches!(&first, Some(Err(error)) if is_of_plan(error)) {
+                next = first;
+            }
         }
     }
     while let Some(batch) = next {
@@ -321,4 +329,16 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
         next = stream.next().await;
     }
     Ok(())
+}
+
+/// Whether an error says that a plan cannot be run, whatever its rows.
+fn is_of_plan(error: &DataFusionError) -> bool {
+    matches!(
+        error.find_root(),
+        DataFusionError::NotImplemented(_)
+            | DataFusionError::Internal(_)
+            | DataFusionError::Plan(_)
+            | DataFusionError::SchemaError(..)
+    ) || matches!(error.find_root(), DataFusionError::ArrowError(error, _)
+        if matches!(error.as_ref(), ArrowError::InvalidArgumentError(_) | ArrowError::SchemaError(_)))
 }

@@ -1,6 +1,7 @@
 //! Expressions that the planner carries out wrongly, in another form.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -8,10 +9,11 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::{AggregateFunction, Case};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Distinct, DistinctOn, Expr, LogicalPlan, SortExpr, lit};
+use datafusion::logical_expr::{Distinct, DistinctOn, Expr, LogicalPlan, Sort, SortExpr, lit};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::floats::canonical;
+use super::cast_names;
+use super::floats::{canonical, zeros};
 use super::overflow;
 
 /// Puts sound forms in the place of some expressions, in one walk:
@@ -19,7 +21,8 @@ use super::overflow;
 /// - `x IS TRUE` and the like are never NULL for the logical plan and may be for the physical one, which is an
 ///   error where they are grouped;
 /// - an aggregate that orders by something twice, or by a constant, panics;
-/// - whole numbers wrap around (`overflow`), and NaN has a sign or none (`floats::canonical`).
+/// - whole numbers wrap around (`overflow`), NaN has a sign or none (`floats::canonical`), and zero too
+///   (`floats::zeros`).
 #[derive(Debug)]
 pub struct SoundExpressions;
 
@@ -28,8 +31,11 @@ impl AnalyzerRule for SoundExpressions {
         plan.transform_up_with_subqueries(|node| {
             let node = match node {
                 LogicalPlan::Distinct(Distinct::On(distinct)) => {
+                    let schema = Arc::clone(distinct.input.schema());
+                    let order = distinct.sort_expr.map(once);
                     LogicalPlan::Distinct(Distinct::On(DistinctOn {
-                        sort_expr: distinct.sort_expr.map(once),
+                        on_expr: zeros::keys_of(distinct.on_expr, &schema),
+                        sort_expr: order.map(|order| zeros::ordered(order, &schema).data),
                         ..distinct
                     }))
                 }
@@ -40,13 +46,25 @@ impl AnalyzerRule for SoundExpressions {
                 schema.merge(&scan.projected_schema);
             }
             let names = NamePreserver::new(&node);
-            let changed = node.map_expressions(|expr| match expr {
+            let node = match node {
+                LogicalPlan::Sort(sort) => {
+                    zeros::ordered(sort.expr, &schema).update_data(|expr| {
+                        LogicalPlan::Sort(Sort {
+                            expr,
+                            input: sort.input,
+                            fetch: sort.fetch,
+                        })
+                    })
+                }
+                other => Transformed::no(other),
+            };
+            let changed = node.transform_data(|node| node.map_expressions(|expr| match expr {
                 // Its members are the columns, and only they have names.
                 set @ Expr::GroupingSet(_) => {
                     set.map_children(|member| rewritten(member, &names, &schema))
                 }
                 other => rewritten(other, &names, &schema),
-            })?;
+            }))?;
             match changed.transformed {
                 true => changed.map_data(LogicalPlan::recompute_schema),
                 false => Ok(changed),
@@ -66,13 +84,18 @@ fn rewritten(expr: Expr, names: &NamePreserver, schema: &DFSchema) -> Result<Tra
     let changed = expr.transform_up(|part| {
         sound(part)
             .transform_data(|part| overflow::check(part, schema))?
-            .transform_data(|part| Ok(canonical::wrap(part, schema)))
+            .transform_data(|part| Ok(canonical::wrap(part, schema)))?
+            .transform_data(|part| Ok(zeros::wrap(part, schema)))
     })?;
     Ok(changed.update_data(|expr| name.restore(expr)))
 }
 
 fn sound(expr: Expr) -> Transformed<Expr> {
     match expr {
+        Expr::ScalarFunction(call) => match cast_names::without(Expr::ScalarFunction(call)) {
+            Ok(cast) => Transformed::yes(cast),
+            Err(call) => Transformed::no(call),
+        },
         Expr::IsTrue(inner) => Transformed::yes(decided(*inner, true)),
         Expr::IsNotTrue(inner) => Transformed::yes(decided(*inner, false)),
         Expr::IsFalse(inner) => Transformed::yes(decided(Expr::Not(inner), true)),

@@ -5,14 +5,18 @@ pub mod abandoned;
 mod as_inner;
 mod bounded;
 pub mod calls;
+pub mod cast_names;
 pub mod compact;
 mod dependencies;
 mod expressions;
 pub mod floats;
 pub mod interrupt;
+pub mod merge_keys;
 pub mod one_input;
+mod ordinals;
 pub mod overflow;
 pub mod parse;
+pub mod properties;
 mod pushdown;
 mod selects;
 mod set_operations;
@@ -33,7 +37,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use abandoned::Abandoned;
 use expressions::SoundExpressions;
-use floats::canonical;
+use floats::{canonical, zeros};
 use set_operations::CountedSetOperations;
 use subqueries::Subqueries;
 
@@ -73,6 +77,9 @@ pub fn state(builder: SessionStateBuilder, abandoned: &Arc<Abandoned>) -> Result
         subqueries::single(),
         subqueries::nullable(),
         canonical::function(),
+        zeros::function(),
+        merge_keys::function(),
+        cast_names::function(),
     ];
     for function in overflow::functions().chain(own) {
         state.register_udf(function)?;

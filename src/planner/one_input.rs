@@ -1,6 +1,6 @@
-//! What plan nodes that stand in front of one scan have in common.
+//! What plan nodes with one input have in common.
 
-/// Methods of `ExecutionPlan` for a node with its scan in `input`, and `with`, which makes it anew over
+/// Methods of `ExecutionPlan` for a node with what it stands above in `input`, and `with`, which makes it anew over
 /// another one.
 ///
 /// The node has no order of its own, and a sort that found its way below it would be lost when the plan is
@@ -66,3 +66,68 @@ macro_rules! one_input {
 }
 
 pub(crate) use one_input;
+
+/// Methods of `ExecutionPlan` for a node that gives the rows of its input, as they are: statistics, and filters on
+/// their way down, are the input's.
+macro_rules! same_rows {
+    () => {
+        fn child_stats_requests(
+            &self,
+            partition: Option<usize>,
+        ) -> Vec<datafusion::physical_plan::statistics::ChildStats> {
+            vec![datafusion::physical_plan::statistics::ChildStats::At(
+                partition,
+            )]
+        }
+
+        fn statistics_from_inputs(
+            &self,
+            input_stats: &[std::sync::Arc<datafusion::common::Statistics>],
+            _: &datafusion::physical_plan::statistics::StatisticsArgs,
+        ) -> datafusion::common::Result<std::sync::Arc<datafusion::common::Statistics>> {
+            match input_stats {
+                [input] => Ok(std::sync::Arc::clone(input)),
+                _ => datafusion::common::internal_err!("{} has one input", self.name()),
+            }
+        }
+
+        fn cardinality_effect(
+            &self,
+        ) -> datafusion::physical_plan::execution_plan::CardinalityEffect {
+            datafusion::physical_plan::execution_plan::CardinalityEffect::Equal
+        }
+
+        fn gather_filters_for_pushdown(
+            &self,
+            _: datafusion::physical_plan::filter_pushdown::FilterPushdownPhase,
+            parent_filters: Vec<std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>>,
+            _: &datafusion::common::config::ConfigOptions,
+        ) -> datafusion::common::Result<
+            datafusion::physical_plan::filter_pushdown::FilterDescription,
+        > {
+            datafusion::physical_plan::filter_pushdown::FilterDescription::from_children(
+                parent_filters,
+                &self.children(),
+            )
+        }
+
+        fn handle_child_pushdown_result(
+            &self,
+            _: datafusion::physical_plan::filter_pushdown::FilterPushdownPhase,
+            result: datafusion::physical_plan::filter_pushdown::ChildPushdownResult,
+            _: &datafusion::common::config::ConfigOptions,
+        ) -> datafusion::common::Result<
+            datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation<
+                std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>,
+            >,
+        > {
+            Ok(
+                datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation::if_all(
+                    result,
+                ),
+            )
+        }
+    };
+}
+
+pub(crate) use same_rows;

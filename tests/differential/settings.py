@@ -16,7 +16,6 @@ _FLIPPED = {
     "enable_join_dynamic_filter_pushdown": False,
     "enable_leaf_expression_pushdown": False,
     "enable_physical_uncorrelated_scalar_subquery": False,
-    "enable_piecewise_merge_join": True,
     "enable_round_robin_repartition": False,
     "enable_sort_pushdown": False,
     "enable_topk_aggregation": False,

@@ -6,14 +6,15 @@ The values are the standard's; where it leaves something open, what docs/correct
 from __future__ import annotations
 
 import math
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from fusiondelta import EngineProfile, ExecutionError, FusionDeltaEngine, SqlError
+from fusiondelta import EngineProfile, ExecutionError, FusionDeltaEngine, ParquetSource, SqlError
+from tests.harness.rows import bag, rows_of
 from tests.harness.table_forms import FORMS, table_forms
 
 INT = pa.int64()
@@ -173,6 +174,18 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             (4, 7),
         ],
     },
+    "volatile conditions": {
+        "SELECT max(c) FROM (SELECT k, count(*) OVER () c FROM cust, w) WHERE random() < 0.5": [
+            (1200,)
+        ],
+        "SELECT max(c) = 4 FROM (SELECT id, count(*) c FROM cust, w GROUP BY id) WHERE random() < "
+        "0.5": [(True,)],
+        "SELECT max(c) FROM (SELECT region, count(*) c FROM cust GROUP BY region) WHERE random() "
+        "< 1.5 AND region = 'r1'": [(100,)],
+        "SELECT count(*) > 0 FROM (SELECT DISTINCT region FROM cust) WHERE random() < 1.5": [
+            (True,)
+        ],
+    },
     "volatile functions": {
         "SELECT count(*) FROM (SELECT r, r AS q FROM (SELECT random() r FROM w)) WHERE r = q": [
             (4,)
@@ -199,6 +212,45 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "SELECT k * NULL v, NULL - k u, k + CAST(NULL AS BIGINT) FROM w WHERE k = 1": [
             (None, None, None)
         ],
+    },
+    "conditions about no column": {
+        "SELECT true c FROM (SELECT 1 k FROM f1 GROUP BY CUBE (g)) d WHERE (SELECT true FROM "
+        "f1)": [],
+        "SELECT k FROM f1 GROUP BY ROLLUP (k) HAVING sum(k) IN (NULL, NULL)": [],
+        "SELECT true c FROM (SELECT true n FROM f1 GROUP BY ROLLUP (k)) d WHERE NULLIF(true, "
+        "n)": [],
+        "SELECT true c FROM (SELECT count(*) n FROM f1) d WHERE n > 0 AND NULL": [],
+    },
+    "equalities that NULL meets beside others": {
+        "SELECT 1 c FROM t a JOIN t b ON a.p IS NOT DISTINCT FROM b.p CROSS JOIN f2": [(1,)] * 6,
+        "SELECT a.id FROM t a JOIN t b ON a.p IS NOT DISTINCT FROM b.p JOIN w ON w.k = a.id "
+        "WHERE a.p IS NULL": [(3,)],
+        "SELECT a.id FROM w JOIN t a ON w.k = a.id JOIN t b ON a.p IS NOT DISTINCT FROM b.p "
+        "WHERE b.p IS NULL": [(3,)],
+        "SELECT a.id FROM t a, t b, w WHERE a.p IS NOT DISTINCT FROM b.p AND a.p = b.p AND w.k = "
+        "a.id": [(1,), (1,), (2,)],
+    },
+    "casts that names leave out": {
+        "SELECT sum(CAST(k AS DOUBLE)) a, sum(k) b FROM w": [(10.0, 10)],
+        "SELECT sum(CAST(k AS DOUBLE)), sum(k) FROM w": [(10.0, 10)],
+        "SELECT CAST(k AS VARCHAR), k FROM w WHERE k = 1": [("1", 1)],
+        "SELECT k::double, k::varchar, k FROM w WHERE k = 1": [(1.0, "1", 1)],
+        "SELECT g, max(TRY_CAST(k AS INT)) OVER (), max(k) OVER () FROM w WHERE k = 1": [
+            ("a", 1, 1)
+        ],
+        "SELECT CAST(k AS DOUBLE) a, k b, count(*), count(DISTINCT CAST(g AS BYTEA)), "
+        "count(DISTINCT g) FROM w WHERE k = 1 GROUP BY CAST(k AS DOUBLE), k": [(1.0, 1, 1, 1, 1)],
+    },
+    "least and largest values of expressions": {
+        "SELECT max(k), min(k + 1), min(-k) FROM w": [(4, 2, -4)],
+        "SELECT min(d3.n) FILTER (WHERE false) FROM (SELECT min('a') n FROM f1) d3": [(None,)],
+    },
+    "values that may have no row": {
+        "(SELECT (SELECT true FROM f1 z WHERE false) c FROM w) UNION (SELECT true FROM w)": [
+            (None,),
+            (True,),
+        ],
+        "SELECT (SELECT 1 FROM f1) IS NULL c, coalesce((SELECT 1 FROM f1), 7) d": [(True, 7)],
     },
     "EXCEPT ALL and INTERSECT ALL": {
         "SELECT id FROM a EXCEPT ALL SELECT 2": [(1,), (2,), (2,)],
@@ -317,21 +369,6 @@ def shared(request: pytest.FixtureRequest) -> Any:
         yield engine
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, list):
-        return tuple(_plain(item) for item in value)
-    return "NaN" if isinstance(value, float) and math.isnan(value) else value
-
-
-def _bag(rows: list[tuple[object, ...]]) -> Counter[tuple[object, ...]]:
-    return Counter(tuple(_plain(value) for value in row) for row in rows)
-
-
-def _rows(engine: FusionDeltaEngine, sql: str, sources: dict[str, Any]) -> list[tuple[Any, ...]]:
-    table = engine.query(sql, sources=sources).to_table()
-    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-
-
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("sql", "want"),
@@ -342,7 +379,7 @@ def _rows(engine: FusionDeltaEngine, sql: str, sources: dict[str, Any]) -> list[
     ],
 )
 def test_rows(shared, forms, sql, want, form):
-    assert _bag(_rows(shared, sql, forms[form])) == _bag(want)
+    assert bag(rows_of(shared, sql, forms[form])) == bag(want)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -350,7 +387,7 @@ def test_rows(shared, forms, sql, want, form):
 def test_errors(shared, forms, sql, form):
     kind, says = ERRORS[sql]
     with pytest.raises(kind, match=f"(?i){says}"):
-        _rows(shared, sql, forms[form])
+        rows_of(shared, sql, forms[form])
 
 
 BERLIN = pa.table({"at": pa.array([0, 3600 * 10**6], pa.timestamp("us", "Europe/Berlin"))})
@@ -371,6 +408,15 @@ BERLIN = pa.table({"at": pa.array([0, 3600 * 10**6], pa.timestamp("us", "Europe/
 def test_an_instant_is_one_in_every_time_zone(shared, instant, zone):
     table = BERLIN.cast(pa.schema([("at", pa.timestamp("us", zone))]))
     sql = f"SELECT count(*) FROM t WHERE at = {instant}"
-    assert _rows(shared, sql, {"t": table}) == [(1,)]
+    assert rows_of(shared, sql, {"t": table}) == [(1,)]
     sql = f"SELECT count(*) FROM t WHERE at IN ({instant})"
-    assert _rows(shared, sql, {"t": table}) == [(1,)]
+    assert rows_of(shared, sql, {"t": table}) == [(1,)]
+
+
+def test_a_least_value_of_an_expression_is_looked_for_in_every_file(tmp_path):
+    for number in range(8):
+        table = pa.table({"up": [100 - number], "down": [50 - number]})
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    sql = "SELECT max(up), min(down + 0), min(down), max(up - down) FROM t"
+    with FusionDeltaEngine(EngineProfile(target_partitions=1)) as engine:
+        assert rows_of(engine, sql, {"t": ParquetSource(tmp_path)}) == [(100, 43, 43, 50)]

@@ -27,16 +27,18 @@ class Options(Texts[str]):
 
     Raises:
         ConfigurationError: A setting does not exist, named with the nearest, or a value is neither
-            text nor number nor bool.
+            text nor number nor bool, or the setting would give other rows than SQL says.
     """
 
     __slots__ = ()
 
     def __init__(self, values: Mapping[str, _Scalar] | None = None) -> None:
         given = values or {}
-        for key in given:
+        for key, value in given.items():
             if key not in _KNOWN:
                 raise unknown("DataFusion has no setting", key, _KNOWN)
+            if key in _UNSOUND and _text(key, value).strip().lower() != "false":
+                raise ConfigurationError(f"{key} is not supported: {_UNSOUND[key]}")
         super().__init__({key: _text(key, value) for key, value in given.items()})
 
     @classmethod
@@ -54,6 +56,14 @@ class Options(Texts[str]):
             return cls(value)
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error}") from None
+
+
+# Settings that are on or off, and what happens where they are on.
+_UNSOUND = {
+    "datafusion.optimizer.enable_piecewise_merge_join": (
+        "it is experimental in DataFusion 55, and leaves out rows of outer joins"
+    ),
+}
 
 
 def _text(key: str, value: object) -> str:

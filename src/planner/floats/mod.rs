@@ -1,8 +1,10 @@
-//! Floats by one law: NaN is larger than every other number and equal to itself, in every operator.
+//! Floats by one law, in every operator: NaN is larger than every other number and equal to itself, and both
+//! zeros are one.
 
 pub mod canonical;
 mod extremes;
 mod sliding;
+pub mod zeros;
 
 use datafusion::logical_expr::AggregateUDF;
 

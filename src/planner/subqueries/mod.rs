@@ -7,7 +7,7 @@
 //! condition moves into the join instead.
 //!
 //! Two kinds are left to DataFusion: a value that depends on nothing around it, which is computed once before
-//! the query, and `x NOT IN (…)` of the like as a condition of its own, which its anti join knows.
+//! the query (unless `enable_physical_uncorrelated_scalar_subquery` is off), and `x NOT IN (…)` of the like as a condition of its own, which its anti join knows.
 
 mod domain;
 mod pull;
@@ -28,7 +28,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, DistinctOn, Expr, Filter, Join, JoinConstraint, LogicalPlan,
-    LogicalPlanBuilder, Operator, Projection, Subquery, SubqueryAlias,
+    LogicalPlanBuilder, Operator, Projection, Subquery, SubqueryAlias, Union,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -46,11 +46,17 @@ pub struct Subqueries {
 }
 
 impl AnalyzerRule for Subqueries {
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
         if !has_any(&plan)? {
             return Ok(plan);
         }
-        Rewriter { names: &self.names }.rewritten(plan, false)
+        let rewriter = Rewriter {
+            names: &self.names,
+            is_once: config
+                .optimizer
+                .enable_physical_uncorrelated_scalar_subquery,
+        };
+        rewriter.rewritten(plan, false)
     }
 
     fn name(&self) -> &'static str {
@@ -175,6 +181,8 @@ fn joined(
 #[derive(Clone, Copy)]
 struct Rewriter<'a> {
     names: &'a AtomicUsize,
+    /// Whether a value that depends on nothing around it is computed before the query, and not joined to it.
+    is_once: bool,
 }
 
 impl Rewriter<'_> {
@@ -187,12 +195,24 @@ impl Rewriter<'_> {
     /// The plan without subqueries; `is_nested` where it is one itself.
     #[recursive::recursive]
     fn rewritten(self, plan: LogicalPlan, is_nested: bool) -> Result<LogicalPlan> {
+        let schemas = |plan: &LogicalPlan| {
+            let inputs = plan.inputs().into_iter();
+            inputs
+                .map(|input| Arc::clone(input.schema()))
+                .collect::<Vec<_>>()
+        };
+        let before = schemas(&plan);
         let plan = plan
             .map_children(|child| {
                 let is_nested = is_nested || matches!(child, LogicalPlan::Subquery(_));
                 Ok(Transformed::yes(self.rewritten(child, is_nested)?))
             })?
             .data;
+        // A value that may have no row is NULL there.
+        let plan = match schemas(&plan) == before {
+            true => plan,
+            false => with_nulls(plan)?,
+        };
         let plan = plan
             .map_subqueries(|inner| match inner {
                 LogicalPlan::Subquery(subquery) => {
@@ -488,7 +508,7 @@ impl Rewriter<'_> {
         }
         let mut input = input;
         let quantified = self.with_columns(quantified, &mut input)?;
-        if let Some(truth) = self.once(&quantified)? {
+        if let Some(truth) = self.once(&quantified, &mut input)? {
             return filtered(vec![truth], input);
         }
         let (subquery, is_anti) = quantified.selecting(input.schema())?;
@@ -547,6 +567,26 @@ fn is_about(expr: &Expr, schema: &DFSchema) -> Result<bool> {
             _ => false,
         })
     })
+}
+
+/// The plan with columns that may be NULL where its inputs' may.
+fn with_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let LogicalPlan::Union(Union { inputs, schema }) = plan else {
+        return plan.recompute_schema();
+    };
+    // Recomputed, it stays as it is.
+    let fields = schema.iter().enumerate().map(|(place, (relation, field))| {
+        let is_nullable = |input: &Arc<LogicalPlan>| input.schema().field(place).is_nullable();
+        let nullable = field.is_nullable() || inputs.iter().any(is_nullable);
+        let field = field.as_ref().clone().with_nullable(nullable);
+        (relation.cloned(), Arc::new(field))
+    });
+    let metadata = schema.as_arrow().metadata().clone();
+    let schema = DFSchema::new_with_metadata(fields.collect(), metadata)?;
+    Ok(LogicalPlan::Union(Union {
+        inputs,
+        schema: Arc::new(schema),
+    }))
 }
 
 fn columns_of(join: &Join) -> Vec<Expr> {

@@ -188,16 +188,16 @@ fn subquery(plan: LogicalPlan) -> Subquery {
     }
 }
 
-/// The number of a plan's rows, or of those for which `expr` is not NULL, computed once.
-fn counted(plan: LogicalPlan, expr: Expr) -> Result<Expr> {
-    let count = count_udaf().call(vec![expr]);
-    let plan = LogicalPlanBuilder::from(plan)
-        .aggregate(Vec::<Expr>::new(), vec![count.alias("count")])?
-        .build()?;
-    Ok(Expr::ScalarSubquery(subquery(plan)))
-}
-
 impl Rewriter<'_> {
+    /// The number of a plan's rows, or of those for which `expr` is not NULL, computed once.
+    fn counted(self, plan: LogicalPlan, expr: Expr, input: &mut LogicalPlan) -> Result<Expr> {
+        let count = count_udaf().call(vec![expr]);
+        let plan = LogicalPlanBuilder::from(plan)
+            .aggregate(Vec::<Expr>::new(), vec![count.alias("count")])?
+            .build()?;
+        self.scalar(plan, input)
+    }
+
     /// The question about columns of `input` alone: what is compared may have subqueries itself.
     pub fn with_columns(
         self,
@@ -227,14 +227,18 @@ impl Rewriter<'_> {
     }
 
     /// Whether there are rows, where that depends on nothing around: computed once.
-    pub fn once(self, quantified: &Quantified) -> Result<Option<Expr>> {
+    pub fn once(
+        self,
+        quantified: &Quantified,
+        input: &mut LogicalPlan,
+    ) -> Result<Option<Expr>> {
         if !matches!(quantified.kind, Kind::Exists) || depends(&quantified.plan, None)? {
             return Ok(None);
         }
         let first = LogicalPlanBuilder::from(quantified.plan.clone())
             .limit(0, Some(1))?
             .build()?;
-        let count = counted(first, lit(1_i64))?;
+        let count = self.counted(first, lit(1_i64), input)?;
         Ok(Some(match quantified.is_negated {
             true => count.eq(lit(0_i64)),
             false => count.gt(lit(0_i64)),
@@ -252,7 +256,7 @@ impl Rewriter<'_> {
             return Ok(lit(truth));
         }
         let quantified = self.with_columns(quantified, input)?;
-        if let Some(truth) = self.once(&quantified)? {
+        if let Some(truth) = self.once(&quantified, input)? {
             return Ok(truth);
         }
         let negated = |mark: Expr, is_negated: bool| match is_negated {
@@ -280,8 +284,8 @@ impl Rewriter<'_> {
         }
         let is_unknown = if is_computed_once && !refers(&expr, None)? {
             let column = Column::from(plan.schema().qualified_field(0));
-            let rows = counted(plan.clone(), lit(1_i64))?;
-            let known = counted(plan, Expr::Column(column))?;
+            let rows = self.counted(plan.clone(), lit(1_i64), input)?;
+            let known = self.counted(plan, Expr::Column(column), input)?;
             let is_any_unknown = rows.clone().gt(known);
             expr.is_null().and(rows.gt(lit(0_i64))).or(is_any_unknown)
         } else {

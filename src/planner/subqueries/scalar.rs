@@ -26,29 +26,31 @@ impl Rewriter<'_> {
             );
         }
         if !depends(&plan, None)? {
-            // Computed once, before the query. DataFusion does not see that there may be no row.
-            let (relation, field) = plan.schema().qualified_field(0);
-            let plan = match field.is_nullable() || is_never_empty(&plan) {
-                true => plan,
-                false => {
-                    let value = Expr::Column(Column::from((relation, field)));
-                    let value = super::nullable().call(vec![value]);
-                    let value = value.alias_qualified(relation.cloned(), field.name());
-                    LogicalPlanBuilder::from(plan)
-                        .project(vec![value])?
-                        .build()?
-                }
-            };
-            return Ok(Expr::ScalarSubquery(Subquery {
-                subquery: Arc::new(plan),
-                outer_ref_columns: vec![],
-                spans: Default::default(),
-            }));
+            if !self.is_once {
+                return self.joined_once(plan, input);
+            }
+            return once(plan);
         }
         match self.total(&plan, input)? {
             Some(value) => Ok(value),
             None => self.looked_up(plan, input),
         }
+    }
+
+    /// The value of a subquery that depends on nothing around it, joined to every row.
+    fn joined_once(self, plan: LogicalPlan, input: &mut LogicalPlan) -> Result<Expr> {
+        let value = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+        let value = first_value_udaf().call(vec![value]).alias("v");
+        let rows = count_udaf().call(vec![lit(1_i64)]).alias("n");
+        let qualifier = TableReference::bare(self.fresh("subquery"));
+        let made = Aggregate::try_new(Arc::new(plan), vec![], vec![value, rows])?;
+        let right = LogicalPlanBuilder::from(LogicalPlan::Aggregate(made))
+            .alias(qualifier.clone())?
+            .build()?;
+        let left = std::mem::replace(input, LogicalPlanBuilder::empty(false).build()?);
+        *input = joined(left, right, JoinType::Left, super::always(vec![]))?;
+        let column = |name: &str| Expr::Column(Column::new(Some(qualifier.clone()), name));
+        Ok(super::single().call(vec![column("v"), column("n")]))
     }
 
     /// The value of an aggregate without groups whose rows are those with the same values as the row around.
@@ -176,6 +178,52 @@ impl Rewriter<'_> {
             true => column("v"),
             false => super::single().call(vec![column("v"), column("n")]),
         })
+    }
+}
+
+/// A value that is computed once, before the query. DataFusion does not see that there may be no row.
+fn once(plan: LogicalPlan) -> Result<Expr> {
+    let subquery = |plan: LogicalPlan| {
+        Expr::ScalarSubquery(Subquery {
+            subquery: Arc::new(plan),
+            outer_ref_columns: vec![],
+            spans: Default::default(),
+        })
+    };
+    let (relation, field) = plan.schema().qualified_field(0);
+    if field.is_nullable() || is_never_empty(&plan) {
+        return Ok(subquery(plan));
+    }
+    let column = Column::from((relation, field));
+    if !is_stored(&plan, &column) {
+        // Within, what turns out to be a constant would not be NULL again.
+        return Ok(super::nullable().call(vec![subquery(plan)]));
+    }
+    let name = (column.relation.clone(), column.name.clone());
+    let value = super::nullable().call(vec![Expr::Column(column)]);
+    let value = value.alias_qualified(name.0, name.1);
+    let plan = LogicalPlanBuilder::from(plan).project(vec![value])?.build()?;
+    Ok(subquery(plan))
+}
+
+/// Whether a column is one of a table.
+fn is_stored(plan: &LogicalPlan, column: &Column) -> bool {
+    let place = || plan.schema().columns().iter().position(|one| one == column);
+    match plan {
+        LogicalPlan::TableScan(_) => true,
+        LogicalPlan::Filter(filter) => is_stored(&filter.input, column),
+        LogicalPlan::Limit(limit) => is_stored(&limit.input, column),
+        LogicalPlan::Sort(sort) => is_stored(&sort.input, column),
+        LogicalPlan::SubqueryAlias(alias) => place().is_some_and(|place| {
+            let columns = alias.input.schema().columns();
+            is_stored(&alias.input, &columns[place])
+        }),
+        LogicalPlan::Projection(projection) => place().is_some_and(|place| {
+            let expr = projection.expr[place].clone().unalias_nested().data;
+            expr.try_as_col()
+                .is_some_and(|below| is_stored(&projection.input, below))
+        }),
+        _ => false,
     }
 }
 

@@ -1,0 +1,197 @@
+//! Zero in one form, where `-0.0` would be told from `0.0`.
+//!
+//! Comparisons, groups and hash joins take them for equal. Long `IN` lists, `CASE x WHEN`, `nullif`, and the
+//! keys of sorts and windows do not.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, ExprSchema, Result, ScalarValue, internal_err};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, Case, InList, ScalarFunction, WindowFunction,
+};
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, SortExpr, Volatility,
+};
+
+use super::canonical::is_float;
+
+/// What goes by the sign of a zero, so that it does not.
+pub fn wrap(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    match expr {
+        Expr::InList(list) if list.list.iter().any(may_be_zero) && is_of(&list.expr, schema) => {
+            Transformed::yes(Expr::InList(InList {
+                expr: Box::new(unsigned(*list.expr)),
+                list: list.list.into_iter().map(unsigned).collect(),
+                negated: list.negated,
+            }))
+        }
+        Expr::Case(Case {
+            expr: Some(operand),
+            when_then_expr,
+            else_expr,
+        }) if when_then_expr.iter().any(|(when, _)| may_be_zero(when))
+            && is_of(&operand, schema) =>
+        {
+            let branches = when_then_expr.into_iter();
+            Transformed::yes(Expr::Case(Case {
+                expr: Some(Box::new(unsigned(*operand))),
+                when_then_expr: branches
+                    .map(|(when, then)| (Box::new(unsigned(*when)), then))
+                    .collect(),
+                else_expr,
+            }))
+        }
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if func.name() == "nullif"
+                && args.iter().all(|one| may_be_zero(one) && is_of(one, schema)) =>
+        {
+            let args = args.into_iter().map(unsigned).collect();
+            Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args }))
+        }
+        Expr::WindowFunction(window) => {
+            let WindowFunction { fun, mut params } = *window;
+            let keys = params.partition_by.into_iter();
+            let keys = keys.map(|key| as_key(key, schema)).collect::<Vec<_>>();
+            let order = ordered(params.order_by, schema);
+            let is_changed = keys.iter().any(|key| key.transformed) || order.transformed;
+            params.partition_by = keys.into_iter().map(|key| key.data).collect();
+            params.order_by = order.data;
+            let window = Expr::WindowFunction(Box::new(WindowFunction { fun, params }));
+            Transformed::new_transformed(window, is_changed)
+        }
+        // With DISTINCT, an order is one of the arguments.
+        Expr::AggregateFunction(AggregateFunction { func, mut params }) if !params.distinct => {
+            let order = ordered(params.order_by, schema);
+            params.order_by = order.data;
+            let aggregate = Expr::AggregateFunction(AggregateFunction { func, params });
+            Transformed::new_transformed(aggregate, order.transformed)
+        }
+        other => Transformed::no(other),
+    }
+}
+
+/// The order of rows that does not go by the sign of a zero.
+pub fn ordered(order: Vec<SortExpr>, schema: &DFSchema) -> Transformed<Vec<SortExpr>> {
+    let mut is_changed = false;
+    let order = order.into_iter().map(|sort| {
+        let key = as_key(sort.expr, schema);
+        is_changed |= key.transformed;
+        SortExpr {
+            expr: key.data,
+            ..sort
+        }
+    });
+    let order = order.collect();
+    Transformed::new_transformed(order, is_changed)
+}
+
+/// Keys that do not go by the sign of a zero.
+pub fn keys_of(keys: Vec<Expr>, schema: &DFSchema) -> Vec<Expr> {
+    let keys = keys.into_iter().map(|key| as_key(key, schema).data);
+    keys.collect()
+}
+
+fn as_key(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let is_literal = matches!(expr, Expr::Literal(..));
+    match !is_literal && !is_unsigned(&expr) && is_of(&expr, schema) {
+        true => Transformed::yes(unsigned(expr)),
+        false => Transformed::no(expr),
+    }
+}
+
+fn is_of(expr: &Expr, schema: &dyn ExprSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|kind| is_float(&kind))
+}
+
+fn may_be_zero(expr: &(impl AsRef<Expr> + ?Sized)) -> bool {
+    match expr.as_ref() {
+        Expr::Literal(ScalarValue::Float64(value), _) => *value == Some(0.0),
+        Expr::Literal(ScalarValue::Float32(value), _) => *value == Some(0.0),
+        _ => true,
+    }
+}
+
+fn unsigned(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(value, metadata) => Expr::Literal(scalar(value), metadata),
+        other if is_unsigned(&other) => other,
+        other => function().call(vec![other]),
+    }
+}
+
+fn is_unsigned(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.inner().downcast_ref::<Unsigned>().is_some())
+}
+
+fn scalar(value: ScalarValue) -> ScalarValue {
+    match value {
+        // Minus zero and zero are zero.
+        ScalarValue::Float64(Some(value)) => ScalarValue::Float64(Some(value + 0.0)),
+        ScalarValue::Float32(Some(value)) => ScalarValue::Float32(Some(value + 0.0)),
+        other => other,
+    }
+}
+
+fn column(array: &ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float64 => {
+            let values = array.as_primitive::<Float64Type>();
+            Arc::new(values.unary::<_, Float64Type>(|value| value + 0.0))
+        }
+        DataType::Float32 => {
+            let values = array.as_primitive::<Float32Type>();
+            Arc::new(values.unary::<_, Float32Type>(|value| value + 0.0))
+        }
+        _ => Arc::clone(array),
+    }
+}
+
+/// `unsigned_zero(value)`: the value, and 0.0 where it is -0.0.
+pub fn function() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Unsigned {
+        signature: Signature::any(1, Volatility::Immutable),
+    }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Unsigned {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Unsigned {
+    fn name(&self) -> &'static str {
+        "unsigned_zero"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(arguments.first().cloned().unwrap_or(DataType::Null))
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        crate::planner::field_of_first(self.name(), &arguments)
+    }
+
+    /// What is sorted with -0.0 first is sorted without.
+    fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
+        Ok(inputs
+            .first()
+            .map_or(SortProperties::Unordered, |input| input.sort_properties))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(match arguments.args.as_slice() {
+            [ColumnarValue::Array(array)] => ColumnarValue::Array(column(array)),
+            [ColumnarValue::Scalar(value)] => ColumnarValue::Scalar(scalar(value.clone())),
+            _ => return internal_err!("unsigned_zero has one argument"),
+        })
+    }
+}
