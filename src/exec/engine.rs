@@ -46,6 +46,8 @@ pub struct EngineConfig {
     pub max_spill: Option<u64>,
     pub slots: usize,
     pub queue_timeout: Duration,
+    /// How long a query may do nothing while nothing keeps it waiting.
+    pub stall_timeout: Option<Duration>,
     pub metadata_cache: usize,
     pub list_files_cache: usize,
     pub list_files_ttl: Option<Duration>,

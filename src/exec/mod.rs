@@ -1,6 +1,7 @@
 //! From a logical plan to rows: the engine's environment, the codec that carries tables across the
 //! seam, physical planning and the stream.
 
+mod activity;
 pub mod caches;
 pub mod chains;
 pub mod codec;

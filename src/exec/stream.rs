@@ -4,7 +4,7 @@
 //! stops at the deadline, on cancel, or when the stream is dropped. The end of the data is a message
 //! of its own: a channel that closes without one was cancelled, and is never taken for the end.
 
-use std::future::pending;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::activity::{self, Activity};
 use super::engine::Engine;
 use super::handover;
 use super::query::Execution;
@@ -225,6 +226,8 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
     let deadline = start.deadline;
     let (engine, tables) = (Arc::clone(&start.engine), expired::tables(&start.plan));
     let account = Arc::clone(&start.account);
+    let activity = Arc::new(Activity::default());
+    let stalled = stalled(&start, &activity);
     // Lives until the outcome is known, so that who waits for the end of the query is told of it.
     let execution = start.execution.clone();
     if let Some(execution) = &execution {
@@ -232,14 +235,18 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
         execution.query.abandon(false);
     }
     let work = async {
+        let waiting = activity.busy();
         start.slot.enter(&start.engine).await?;
         let rows = sender.clone();
+        let reading = Arc::clone(&activity);
         let pumping = async move {
-            match blamed(Arc::clone(&account), pump(start, &rows)).await {
+            match blamed(Arc::clone(&account), pump(start, &rows, &reading)).await {
                 Err(error) => Err(expired::explain(&engine, &tables, &account, error).await),
                 done => done,
             }
         };
+        let pumping = activity.watched(pumping);
+        drop(waiting);
         // An operator that computes for long keeps its thread, and nothing but that.
         Task::spawn(pumping)?.outcome().await?
     };
@@ -247,6 +254,7 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
         biased;
         () = cancel.cancelled() => Err(runtime::cancelled()),
         () = until(deadline) => Err(runtime::timed_out()),
+        error = stalled => Err(error),
         // The reader is gone.
         () = sender.closed() => Err(runtime::cancelled()),
         done = work => done,
@@ -263,6 +271,29 @@ async fn drive(start: Start, cancel: CancellationToken, sender: mpsc::Sender<Res
     let _ = sender.send(last).await;
 }
 
+/// Says that the query waits for itself; never where it cannot be told: with a reader for each partition, or
+/// where another library computes.
+fn stalled(
+    start: &Start,
+    activity: &Arc<Activity>,
+) -> impl Future<Output = NativeError> + Send + use<> {
+    let is_told = start.partition.is_none() && !activity::has_foreign(&start.plan);
+    let limit = start.engine.config.stall_timeout.filter(|_| is_told);
+    let activity = Arc::clone(activity);
+    let (own, all) = (Arc::clone(&start.account), Arc::clone(&start.engine.io));
+    let query = start.execution.as_ref().map(|e| Arc::clone(&e.query));
+    async move {
+        let Some(limit) = limit else {
+            return pending().await;
+        };
+        // A query may wait for what another one loads.
+        let has_requests = || own.under_way() > 0 || all.under_way() > 0;
+        activity.stalled(limit, has_requests).await;
+        let plan = query.and_then(|query| query.running_plan());
+        activity::stalled(plan.as_ref(), limit)
+    }
+}
+
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -270,7 +301,11 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()> {
+async fn pump(
+    start: Start,
+    sender: &mpsc::Sender<Result<Message>>,
+    activity: &Arc<Activity>,
+) -> Result<()> {
     let query = start.execution.as_ref().map(|e| Arc::clone(&e.query));
     let course = query.as_ref().map(|query| &query.course);
     if let Some(course) = course {
@@ -322,6 +357,7 @@ async fn pump(start: Start, sender: &mpsc::Sender<Result<Message>>) -> Result<()
                 course.gave(&batch)?;
             }
             let batch = handover::under(batch, &schema)?;
+            let _reading = activity.busy();
             if sender.send(Ok(Message::Batch(batch))).await.is_err() {
                 return Ok(());
             }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use object_store::path::Path;
@@ -128,6 +128,8 @@ pub struct IoAccount {
     pub trace: Trace,
     /// Whose the query is, where caches are kept apart by that; empty where they are shared.
     tenant: String,
+    /// Calls that are not done.
+    under_way: AtomicUsize,
     parent: Option<Arc<IoAccount>>,
 }
 
@@ -164,12 +166,35 @@ impl IoAccount {
         &self.tenant
     }
 
-    fn each(&self, operation: Operation, purpose: Purpose, add: impl Fn(&Cell)) {
+    /// Notes that a call of the store begins.
+    pub fn begun(&self) {
+        self.and_parents(|account| {
+            account.under_way.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    /// Notes that a call is done, with all that was read of its answer.
+    pub fn done(&self) {
+        self.and_parents(|account| {
+            account.under_way.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
+    /// How many calls are not done.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    fn and_parents(&self, change: impl Fn(&Self)) {
         let mut account = Some(self);
         while let Some(current) = account {
-            add(&current.cells[operation as usize][purpose as usize]);
+            change(current);
             account = current.parent.as_deref();
         }
+    }
+
+    fn each(&self, operation: Operation, purpose: Purpose, add: impl Fn(&Cell)) {
+        self.and_parents(|account| add(&account.cells[operation as usize][purpose as usize]));
     }
 
     /// Counts requests, some of them retries, that took `time` in all.

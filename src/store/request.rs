@@ -101,6 +101,7 @@ impl Call {
         location: &str,
         once: bool,
     ) -> Self {
+        account.begun();
         Self {
             account: Arc::clone(account),
             scan: ScanIo::current(),
@@ -225,6 +226,7 @@ impl Drop for Call {
         if self.state.get_mut().purpose.is_none() {
             self.settle(self.likely);
         }
+        self.account.done();
     }
 }
 

@@ -33,6 +33,7 @@ OTHER = {
         "max_spill": 0,
         "pool_size": 7,
         "queue_timeout": 1,
+        "stall_timeout": None,
         "string_views": True,
         "isolation": "per_request",
         "cache": fusiondelta.CacheProfile.multi_tenant_no_caches(),

@@ -117,6 +117,7 @@ def test_bad_durations_name_the_field_and_the_fix(given):
         (EngineProfile, "max_spill", None),
         (EngineProfile, "pool_size", 0),
         (EngineProfile, "queue_timeout", None),
+        (EngineProfile, "stall_timeout", 0),
         (EngineProfile, "isolation", None),
         (EngineProfile, "cache", "fresh"),
         (EngineProfile, "limits", 5),
@@ -159,7 +160,7 @@ class TestEngineProfile:
         assert native.memory_limit == 7 * GIB
         assert native.slots == 8
         assert native.max_spill == 100 * GIB
-        assert native.queue_timeout == 30.0
+        assert (native.queue_timeout, native.stall_timeout) == (30.0, 60.0)
         assert (native.metadata_cache, native.list_files_cache) == (256 * MIB, 0)
         assert (native.list_files_ttl, native.spill_dir) == (None, None)
         assert (native.file_statistics_cache, native.snapshot_cache) == (20 * MIB, 256 * MIB)

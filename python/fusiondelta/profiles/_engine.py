@@ -17,6 +17,7 @@ from fusiondelta.profiles._sizes import (
     Bytes,
     Duration,
     OptionalBytes,
+    OptionalDuration,
     parse_bytes,
     parse_duration,
     parse_ttl,
@@ -81,6 +82,8 @@ class NativeConfig:
         max_spill: Bytes of spilled data; 0 for no spilling.
         slots: Queries at once.
         queue_timeout: Seconds a query waits for a slot.
+        stall_timeout: Seconds a query may do nothing while nothing keeps it waiting; None without
+            end.
         metadata_cache: Bytes of Parquet footers and page indexes.
         list_files_cache: Bytes of listings.
         list_files_ttl: Seconds a listing stays good; None without end.
@@ -95,6 +98,7 @@ class NativeConfig:
     max_spill: int | None
     slots: int
     queue_timeout: float
+    stall_timeout: float | None
     metadata_cache: int
     list_files_cache: int
     list_files_ttl: float | None
@@ -121,6 +125,9 @@ class EngineProfile(Value):
         max_spill: Bytes of spilled data at most; 0 for no spilling.
         pool_size: Queries at once; None for one per core, at least 4.
         queue_timeout: How long a query waits for its turn; 0 for not at all.
+        stall_timeout: How long a query may make no progress while nothing keeps it waiting (no
+            request, no reader of its rows, no function that computes): its operators wait for each
+            other then, and it ends in an `ExecutionError` that names them. None for no limit.
         isolation: ``"pooled"`` lends each query a context that is reset afterwards,
             ``"per_request"`` makes a new one each time, ``"shared_read_only"`` gives all the same.
         cache: What is kept between queries.
@@ -145,6 +152,7 @@ class EngineProfile(Value):
     max_spill: Bytes = default("100GiB")
     pool_size: int | None = None
     queue_timeout: Duration = default(30)
+    stall_timeout: OptionalDuration = default(60)
     isolation: Literal["pooled", "per_request", "shared_read_only"] = "pooled"
     cache: CacheProfile = CacheProfile.snapshot_pinned()
     options: Converted[Options, Mapping[str, str | int | float | bool]] = default(Options())
@@ -159,10 +167,15 @@ class EngineProfile(Value):
         self._check(optional(_folder), "spill_dir")
         self._check(parse_bytes, "max_spill")
         self._check(parse_duration, "queue_timeout")
+        self._check(optional(parse_duration), "stall_timeout")
         self._check(one_of("pooled", "per_request", "shared_read_only"), "isolation")
         self._check(instance_of(CacheProfile, "CacheProfile.snapshot_pinned()"), "cache")
         self._check(instance_of(MaterializeLimits, "MaterializeLimits(max_rows=1000)"), "limits")
         self._check(Options.checked, "options")
+        if self.stall_timeout == timedelta(0):
+            raise ConfigurationError(
+                "EngineProfile.stall_timeout must be above 0; None is no limit"
+            )
         if self.memory_limit == 0:
             raise ConfigurationError(
                 "EngineProfile.memory_limit must be above 0; memory_pool='unbounded' is no limit"
@@ -255,6 +268,7 @@ class EngineProfile(Value):
         if limit is None and self.memory_pool != "unbounded":
             limit = _share_of_memory()
         ttl = self.cache.listings_ttl
+        stall = self.stall_timeout
         fields: dict[str, Any] = {
             "memory_limit": limit,
             "memory_pool": self.memory_pool,
@@ -262,6 +276,7 @@ class EngineProfile(Value):
             "max_spill": self.max_spill,
             "slots": self.pool_size or max(4, usable_cores()),
             "queue_timeout": self.queue_timeout.total_seconds(),
+            "stall_timeout": stall and stall.total_seconds(),
             "metadata_cache": self.cache.metadata,
             "list_files_cache": self.cache.listings,
             "list_files_ttl": None if ttl is None else ttl.total_seconds(),
