@@ -20,9 +20,11 @@ pub mod properties;
 mod pushdown;
 mod selects;
 mod set_operations;
+mod string_agg;
 pub mod subqueries;
 pub mod sums;
 pub mod syntax;
+mod unions;
 mod using;
 mod windows;
 
@@ -67,7 +69,7 @@ pub fn state(builder: SessionStateBuilder, abandoned: &Arc<Abandoned>) -> Result
         .into_iter()
         .fold(builder, SessionStateBuilder::with_analyzer_rule);
     let mut state = builder.build();
-    for function in [sums::checked_sum()]
+    for function in [sums::checked_sum(), string_agg::string_agg()]
         .into_iter()
         .chain(floats::aggregates())
     {

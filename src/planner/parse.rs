@@ -195,7 +195,7 @@ pub fn call(name: &str, arguments: Vec<SqlExpr>) -> SqlExpr {
 ///
 /// `x IS NOT DISTINCT FROM y AND z` comes as `x IS NOT DISTINCT FROM (y AND z)`, told from one with
 /// parentheses by these being a node of their own. And a number with more digits than a double keeps
-/// is one where it is compared, unless it is given a type.
+/// is one where it is compared, unless it is given a type. For IGNORE NULLS see `take_null_treatment`.
 fn repair(part: &mut SqlExpr) {
     while swapped(part) {
         let taken = std::mem::replace(part, SqlExpr::Value(Value::Null.into()));
@@ -250,7 +250,23 @@ fn repair(part: &mut SqlExpr) {
             keep_digits(high);
         }
         SqlExpr::InList { list, .. } => list.iter_mut().for_each(keep_digits),
+        SqlExpr::Function(function) if function.over.is_some() => take_null_treatment(function),
         _ => {}
+    }
+}
+
+/// `lag(coalesce(x, 0) IGNORE NULLS) OVER w`: what stands last among the arguments is said of the function, and
+/// comes as if it was said of the argument before it.
+fn take_null_treatment(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(SqlExpr::Function(last)))) =
+        list.args.last_mut()
+        && last.over.is_none()
+        && function.null_treatment.is_none()
+    {
+        function.null_treatment = last.null_treatment.take();
     }
 }
 

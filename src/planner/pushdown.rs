@@ -36,6 +36,7 @@ use super::floats::canonical::is_float;
 use super::interrupt::Interruptible;
 use super::one_input::one_input;
 use super::properties::SoundProperties;
+use super::unions::NullableUnions;
 
 /// DataFusion's rules for logical plans, kept from what they get wrong.
 pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
@@ -51,6 +52,7 @@ pub fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
             _ => rule,
         });
     }
+    rules.push(Arc::new(NullableUnions));
     rules
 }
 

@@ -135,11 +135,12 @@ def _over_total_order(making: Making, scope: Scope, base: str, partition: tuple[
     of = any_type(making, scope)
     value = expression(making, of, scope, rng.choice((0, 1)))
     step = rng.randint(0, 3)
+    nulls = " IGNORE NULLS" if making.chance(0.25, "ignore_nulls") else ""
     choices = [
         made("int", "row_number()"),
         made("int", "row_number()"),
         made("int", f"ntile({rng.randint(1, 4)})"),
-        made(of, f"{rng.choice(('lag', 'lead'))}(", value, f", {step})"),
+        made(of, f"{rng.choice(('lag', 'lead'))}(", value, f", {step}{nulls})"),
         made(
             of,
             f"{rng.choice(('lag', 'lead'))}(",
@@ -149,11 +150,11 @@ def _over_total_order(making: Making, scope: Scope, base: str, partition: tuple[
             ")",
         )
         if of in ("int", "text") and step
-        else made(of, "lag(", value, ")"),
+        else made(of, "lag(", value, f"{nulls})"),
     ]
     framed = [
-        made(of, f"{rng.choice(('first_value', 'last_value'))}(", value, ")"),
-        made(of, "nth_value(", value, f", {rng.randint(1, 3)})"),
+        made(of, f"{rng.choice(('first_value', 'last_value'))}(", value, f"{nulls})"),
+        made(of, "nth_value(", value, f", {rng.randint(1, 3)}{nulls})"),
         _untied(making, scope, of),
         _untied(making, scope, of),
     ]

@@ -63,6 +63,7 @@ OTHERS = frozenset(
         "grouping_sets",
         "windows",
         "frames",
+        "ignore_nulls",
         "named_windows",
         "windows_over_groups",
         "qualify",

@@ -101,9 +101,23 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             (None, 3),
         ],
     },
+    "aggregates in several orders": {
+        "SELECT string_agg(g, ',' ORDER BY k), string_agg(g, ',' ORDER BY g DESC), "
+        "string_agg(g, ';' ORDER BY k % 2, k) FILTER (WHERE k > 1), string_agg(DISTINCT g, ',' "
+        "ORDER BY g DESC), array_agg(k ORDER BY g DESC), first_value(k ORDER BY k % 2, k) FROM t": [
+            ("a,b,c", "c,b,a", "b;c", "c,b,a", [3, 2, 1], 2)
+        ],
+        "SELECT k % 2 m, string_agg(g, ',' ORDER BY k), string_agg(g, ',' ORDER BY k DESC) FROM t "
+        "GROUP BY m ORDER BY m": [(0, "b", "b"), (1, "a,c", "c,a")],
+        "SELECT k, string_agg(g, ',') OVER (ORDER BY k DESC) s FROM t ORDER BY k": [
+            (1, "c,b,a"),
+            (2, "c,b"),
+            (3, "c"),
+        ],
+    },
     "both zeros": {
-        "SELECT k FROM z ORDER BY x, k DESC": [(4,), (2,), (1,), (3,)],
-        "SELECT k FROM zs ORDER BY x, k DESC": [(4,), (2,), (1,), (3,)],
+        "SELECT k FROM z ORDER BY x, k": [(4,), (1,), (2,), (3,)],
+        "SELECT k FROM zs ORDER BY x, k": [(4,), (1,), (2,), (3,)],
         "SELECT k, rank() OVER (ORDER BY x) r FROM z ORDER BY k": [(1, 2), (2, 2), (3, 4), (4, 1)],
         "SELECT k, count(*) OVER (PARTITION BY x) c FROM z ORDER BY k": [
             (1, 2),

@@ -144,6 +144,12 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             (3, 3),
             (4, 7),
         ],
+        "SELECT k, lag(coalesce(NULLIF(k, 2), NULL) IGNORE NULLS) OVER (ORDER BY k) x FROM w": [
+            (1, None),
+            (2, 1),
+            (3, 1),
+            (4, 3),
+        ],
         "SELECT k FROM w QUALIFY row_number() OVER q = 1 WINDOW q AS (PARTITION BY g ORDER BY k)": [
             (1,),
             (3,),
@@ -250,6 +256,7 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             (None,),
             (True,),
         ],
+        "SELECT true c FROM w UNION SELECT b IS TRUE FROM f2": [(True,)],
         "SELECT (SELECT 1 FROM f1) IS NULL c, coalesce((SELECT 1 FROM f1), 7) d": [(True, 7)],
     },
     "EXCEPT ALL and INTERSECT ALL": {

@@ -10,6 +10,7 @@
 //! the query (unless `enable_physical_uncorrelated_scalar_subquery` is off), and `x NOT IN (…)` of the like as a condition of its own, which its anti join knows.
 
 mod domain;
+mod joins;
 mod pull;
 mod pushed;
 mod quantified;
@@ -28,7 +29,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, DistinctOn, Expr, Filter, Join, JoinConstraint, LogicalPlan,
-    LogicalPlanBuilder, Operator, Projection, Subquery, SubqueryAlias, Union,
+    LogicalPlanBuilder, Operator, Projection, Subquery,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -211,7 +212,7 @@ impl Rewriter<'_> {
         // A value that may have no row is NULL there.
         let plan = match schemas(&plan) == before {
             true => plan,
-            false => with_nulls(plan)?,
+            false => plan.recompute_schema()?,
         };
         let plan = plan
             .map_subqueries(|inner| match inner {
@@ -360,116 +361,6 @@ impl Rewriter<'_> {
         Ok(Expr::Column(Column::new_unqualified(name)))
     }
 
-    fn join(self, join: Join) -> Result<LogicalPlan> {
-        if let Some((inner, alias)) = lateral(&join.right) {
-            return self.lateral(join, inner, alias);
-        }
-        // Where only a subquery in it refers to the left side, it is not marked as lateral.
-        if depends(&join.right, Some(join.left.schema()))? {
-            let inner = join.right.as_ref().clone();
-            return self.lateral(join, inner, None);
-        }
-        let has = |expr: &Option<Expr>| expr.as_ref().is_some_and(is_within);
-        if !has(&join.filter) {
-            return Ok(LogicalPlan::Join(join));
-        }
-        let columns = columns_of(&join);
-        let Join {
-            left,
-            right,
-            on,
-            filter,
-            join_type,
-            join_constraint,
-            null_equality,
-            null_aware,
-            ..
-        } = join;
-        let (mut left, mut right) = (Arc::unwrap_or_clone(left), Arc::unwrap_or_clone(right));
-        let conditions = filter.map(split_conjunction_owned).unwrap_or_default();
-        let (with, mut plain): (Vec<_>, Vec<_>) = conditions.into_iter().partition(is_within);
-        let make = |left: LogicalPlan, right: LogicalPlan, conditions: Vec<Expr>| {
-            Join::try_new(
-                Arc::new(left),
-                Arc::new(right),
-                on,
-                conjunction(conditions),
-                join_type,
-                join_constraint,
-                null_equality,
-                null_aware,
-            )
-            .map(LogicalPlan::Join)
-        };
-        if join_type == JoinType::Inner {
-            let plan = make(left, right, plain)?;
-            return match conjunction(with) {
-                Some(condition) => self.filter(Filter::try_new(condition, Arc::new(plan))?, true),
-                None => Ok(plan),
-            };
-        }
-        for condition in with {
-            let condition = condition.transform_down(|part| {
-                if !is_subquery(&part) {
-                    return Ok(Transformed::no(part));
-                }
-                let of_left = is_about(&part, left.schema())?;
-                let side = match (of_left, is_about(&part, right.schema())?) {
-                    (_, false) => &mut left,
-                    (false, true) => &mut right,
-                    (true, true) => {
-                        return plan_err!(
-                            "a subquery in ON of a {join_type} join is not supported where it is about both \
-                             sides: {part}"
-                        );
-                    }
-                };
-                let value = self.value(part, side, false)?;
-                Ok(Transformed::new(value, true, TreeNodeRecursion::Jump))
-            })?;
-            plain.push(condition.data);
-        }
-        restored(make(left, right, plain)?, columns)
-    }
-
-    /// Each row of the left with the rows that the right has for it.
-    fn lateral(
-        self,
-        join: Join,
-        inner: LogicalPlan,
-        alias: Option<TableReference>,
-    ) -> Result<LogicalPlan> {
-        let columns = columns_of(&join);
-        let left = Arc::unwrap_or_clone(join.left);
-        if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
-            return plan_err!("LATERAL is not supported in a {} join", join.join_type);
-        }
-        let outputs: Vec<_> = inner.schema().columns();
-        let named: Vec<_> = join
-            .right
-            .schema()
-            .iter()
-            .map(|(_, field)| field.name().clone())
-            .collect();
-        let pulled = Pulling::new(self, &left, false).pulled(inner)?;
-        let qualifier = TableReference::bare(self.fresh("lateral"));
-        let kept = outputs.into_iter().zip(named).map(|(column, name)| {
-            let relation = alias.clone().or_else(|| column.relation.clone());
-            (column, relation, name)
-        });
-        let (right, mut conditions) = pulled.finished(kept.collect(), &qualifier, left.schema())?;
-        conditions.extend(join.on.into_iter().map(|(l, r)| l.eq(r)));
-        conditions.extend(join.filter);
-        let kind = match conditions.is_empty() {
-            true if join.join_type == JoinType::Left => {
-                conditions.push(datafusion::logical_expr::lit(true));
-                JoinType::Left
-            }
-            _ => join.join_type,
-        };
-        restored(joined(left, right, kind, conditions)?, columns)
-    }
-
     /// The expression, its subqueries as columns that are joined to `input`.
     ///
     /// `is_condition` where rows for which it is NULL are left out like those for which it is false.
@@ -541,20 +432,6 @@ fn always(conditions: Vec<Expr>) -> Vec<Expr> {
     }
 }
 
-/// The subquery of a lateral join, and what it is called.
-fn lateral(right: &LogicalPlan) -> Option<(LogicalPlan, Option<TableReference>)> {
-    match right {
-        LogicalPlan::Subquery(subquery) => Some((subquery.subquery.as_ref().clone(), None)),
-        LogicalPlan::SubqueryAlias(SubqueryAlias { input, alias, .. }) => match input.as_ref() {
-            LogicalPlan::Subquery(subquery) => {
-                Some((subquery.subquery.as_ref().clone(), Some(alias.clone())))
-            }
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 /// Whether an expression, or a subquery in it, refers to columns of `schema`.
 fn is_about(expr: &Expr, schema: &DFSchema) -> Result<bool> {
     expr.exists(|part| {
@@ -567,34 +444,6 @@ fn is_about(expr: &Expr, schema: &DFSchema) -> Result<bool> {
             _ => false,
         })
     })
-}
-
-/// The plan with columns that may be NULL where its inputs' may.
-fn with_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let LogicalPlan::Union(Union { inputs, schema }) = plan else {
-        return plan.recompute_schema();
-    };
-    // Recomputed, it stays as it is.
-    let fields = schema.iter().enumerate().map(|(place, (relation, field))| {
-        let is_nullable = |input: &Arc<LogicalPlan>| input.schema().field(place).is_nullable();
-        let nullable = field.is_nullable() || inputs.iter().any(is_nullable);
-        let field = field.as_ref().clone().with_nullable(nullable);
-        (relation.cloned(), Arc::new(field))
-    });
-    let metadata = schema.as_arrow().metadata().clone();
-    let schema = DFSchema::new_with_metadata(fields.collect(), metadata)?;
-    Ok(LogicalPlan::Union(Union {
-        inputs,
-        schema: Arc::new(schema),
-    }))
-}
-
-fn columns_of(join: &Join) -> Vec<Expr> {
-    join.schema
-        .columns()
-        .into_iter()
-        .map(Expr::Column)
-        .collect()
 }
 
 /// The plan with these columns alone.

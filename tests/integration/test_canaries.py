@@ -1,0 +1,179 @@
+"""Faults of DataFusion that are mended here, asked of DataFusion itself.
+
+A test that fails says that an upgrade mends a fault: what stands for it here may go, with its line
+in docs/correctness.md.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from datafusion import SessionConfig, SessionContext
+
+from fusiondelta import ExecutionError, FusionDeltaEngine
+from tests.harness.rows import ordered, rows_of
+
+NAN = math.nan
+
+TABLES = {
+    "t": pa.table({"k": [1, 2, 3], "g": ["a", "b", "c"]}),
+    "w": pa.table({"k": [1, 2, 3, 4], "g": ["a", "a", "b", "b"]}),
+    "z": pa.table({"k": [1, 2, 3, 4], "x": [0.0, -0.0, 1.0, -1.0]}),
+    "n": pa.table({"k": list(range(6)), "x": [NAN, NAN, 1.0, 2.0, NAN, None]}),
+    "m": pa.table({"id": pa.array([1, None], pa.int64())}),
+    "e": pa.table({"k": pa.array([], pa.int64()), "g": pa.array([], pa.string())}),
+    "big": pa.table({"i": [2**62, 2**62]}),
+}
+
+# The right rows, in order where the text says one; an error where there are none.
+ROWS: dict[str, tuple[str, list[tuple[Any, ...]] | None]] = {
+    "what is constant on one side of an outer join is constant": (
+        "SELECT a.k, b.k kk FROM t a LEFT JOIN t b ON a.k = b.k AND b.k = 1 ORDER BY kk NULLS "
+        "FIRST, a.k",
+        [(2, None), (3, None), (1, 1)],
+    ),
+    "what is constant beneath grouping sets is constant": (
+        "SELECT v, max(v) OVER (ORDER BY v NULLS FIRST) m FROM (SELECT 0 v FROM t) GROUP BY CUBE "
+        "(v) ORDER BY v",
+        [(0, 0), (None, None)],
+    ),
+    "an equality that NULL meets is another one beside others": (
+        "SELECT 1 c FROM m a JOIN m b ON a.id IS NOT DISTINCT FROM b.id CROSS JOIN m c",
+        [(1,)] * 4,
+    ),
+    "a condition about no column goes below a total": (
+        "SELECT k FROM e GROUP BY ROLLUP (k) HAVING sum(k) IN (NULL, NULL)",
+        [],
+    ),
+    "a volatile condition goes below groups": (
+        "SELECT count(*) FROM (SELECT k, count(*) OVER () c FROM w) WHERE random() < 0.5 AND c < 4",
+        [(0,)],
+    ),
+    "names leave casts out": (
+        "SELECT sum(CAST(k AS DOUBLE)) a, sum(k) b FROM w",
+        [(10.0, 10)],
+    ),
+    "zeros in long lists": (
+        "SELECT k FROM z WHERE x IN (0.0, 5.0, 6.0, 7.0, 8.0, 9.0) ORDER BY k",
+        [(1,), (2,)],
+    ),
+    "zeros in CASE": (
+        "SELECT k FROM z WHERE CASE x WHEN 0.0 THEN true WHEN 3.0 THEN false END ORDER BY k",
+        [(1,), (2,)],
+    ),
+    "zeros in NULLIF": (
+        "SELECT k FROM z WHERE nullif(x, 0.0) IS NULL ORDER BY k",
+        [(1,), (2,)],
+    ),
+    "zeros in windows": (
+        "SELECT k, count(*) OVER (PARTITION BY x) c FROM z ORDER BY k",
+        [(1, 2), (2, 2), (3, 1), (4, 1)],
+    ),
+    "zeros in sorts": ("SELECT k FROM z ORDER BY x, k", [(4,), (1,), (2,), (3,)]),
+    "NaN among the largest groups": (
+        "SELECT DISTINCT x FROM n ORDER BY x DESC NULLS LAST LIMIT 1",
+        [(NAN,)],
+    ),
+    "NaN in frames that slide": (
+        "SELECT sum(x) OVER (ORDER BY i ROWS 1 PRECEDING) s FROM (VALUES (1, 'nan'::double), "
+        "(2, 1), (3, 4)) v(i, x) ORDER BY i",
+        [(NAN,), (NAN,), (5.0,)],
+    ),
+    "numbers wrap around": ("SELECT i + i FROM big", None),
+    "sums wrap around": ("SELECT sum(i) FROM big", None),
+    "EXISTS over an aggregate": (
+        "SELECT k FROM t WHERE EXISTS (SELECT count(*) FROM e WHERE e.k = t.k) ORDER BY k",
+        [(1,), (2,), (3,)],
+    ),
+    "IN that is NULL": (
+        "SELECT k FROM t WHERE (k IN (SELECT id FROM m)) IS NULL ORDER BY k",
+        [(2,), (3,)],
+    ),
+    "windows made of windows": (
+        "SELECT k, sum(k) OVER (q ORDER BY k) x FROM w WINDOW q AS (PARTITION BY g) ORDER BY k",
+        [(1, 1), (2, 3), (3, 3), (4, 7)],
+    ),
+    "IS NOT DISTINCT FROM before AND": (
+        "SELECT k FROM w WHERE g IS NOT DISTINCT FROM 'a' AND k > 1",
+        [(2,)],
+    ),
+    "EXCEPT ALL": (
+        "SELECT g FROM w EXCEPT ALL SELECT 'a' ORDER BY g",
+        [("a",), ("b",), ("b",)],
+    ),
+    "merged columns of outer joins": (
+        "SELECT id FROM m FULL JOIN (SELECT k id FROM t) b USING (id) ORDER BY id NULLS LAST",
+        [(1,), (2,), (3,), (None,)],
+    ),
+    "an order that says something twice": (
+        "SELECT g, first_value(k ORDER BY k DESC, k) x FROM w GROUP BY g ORDER BY g",
+        [("a", 2), ("b", 4)],
+    ),
+    "several orders in string_agg": (
+        "SELECT string_agg(g, ',' ORDER BY k), string_agg(g, ',' ORDER BY g DESC) FROM t",
+        [("a,b,c", "c,b,a")],
+    ),
+    "a union of what may seem to be NULL": (
+        "SELECT true c FROM w UNION SELECT (g = 'a') IS TRUE FROM w ORDER BY c",
+        [(False,), (True,)],
+    ),
+    "positions in grouping sets": (
+        "SELECT g, count(*) FROM t GROUP BY ROLLUP (1) ORDER BY 1",
+        [("a", 1), ("b", 1), ("c", 1), (None, 3)],
+    ),
+    "an instant is local to what it is compared with": (
+        "SELECT count(*) FROM (SELECT arrow_cast('1970-01-01T00:00:00', 'Timestamp(Microsecond, "
+        "Some(\"Europe/Berlin\"))') a) WHERE a = TIMESTAMP WITH TIME ZONE '1969-12-31T23:00:00Z'",
+        [(1,)],
+    ),
+    "a subquery without rows for a constant": (
+        "SELECT (SELECT true FROM e WHERE false) c FROM w UNION SELECT true FROM w ORDER BY c",
+        [(True,), (None,)],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def plain() -> SessionContext:
+    context = SessionContext(SessionConfig().with_target_partitions(2))
+    for name, table in TABLES.items():
+        batches = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+        context.register_record_batches(name, [batches])
+    return context
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    with FusionDeltaEngine() as engine:
+        yield engine
+
+
+def _plainly(context: SessionContext, sql: str) -> list[tuple[Any, ...]] | None:
+    try:
+        table = context.sql(sql).to_arrow_table()
+    except Exception:  # a panic comes as one too
+        return None
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+@pytest.mark.parametrize("fault", ROWS)
+def test_datafusion_still_gets_it_wrong(plain, fault):
+    sql, right = ROWS[fault]
+    got = _plainly(plain, sql)
+    is_right = (
+        (got is None) if right is None else got is not None and ordered(got) == ordered(right)
+    )
+    assert not is_right, f"DataFusion mends this: {fault}"
+
+
+@pytest.mark.parametrize("fault", ROWS)
+def test_it_is_right_here(engine, fault):
+    sql, right = ROWS[fault]
+    if right is None:
+        with pytest.raises(ExecutionError):
+            rows_of(engine, sql, TABLES)
+    else:
+        assert ordered(rows_of(engine, sql, TABLES)) == ordered(right)
