@@ -183,7 +183,6 @@ def examples(folder: Path) -> list[Path]:
         "large": QueryProfile(accounts.large()),
         "write": QueryProfile(accounts.written()),
         "failed": QueryProfile(accounts.failed()),
-        "fallback": QueryProfile(accounts.fallback()),
         "hostile": QueryProfile(
             hostile_accounts.hostile(" ".join((PLANTED, *hostile_accounts.HOSTILE)))
         ),

@@ -424,18 +424,6 @@ def written() -> RunAccount:
     )  # fmt: skip
 
 
-def fallback() -> RunAccount:
-    """A query that the context executed itself, which measures nothing."""
-    return account(
-        execution="fallback",
-        fallback_reason="a literal of type Float16 has no encoding",
-        sql="SELECT arrow_cast(1.5, 'Float16')",
-        rows=1,
-        batches=1,
-        io=io(),
-    )
-
-
 def failed() -> RunAccount:
     """A query that ran out of memory."""
     return dataclasses.replace(
@@ -461,7 +449,6 @@ RUNS = {
     "left_deep": lambda: left_deep(150),
     "tiny": tiny,
     "written": written,
-    "fallback": fallback,
     "failed": failed,
     "bare": lambda: account(io=io(), settings={}, versions={}, machine={}, phases=()),
     "running": lambda: dataclasses.replace(join(), status="running", ended=0, first_row=0),

@@ -60,8 +60,6 @@ def hostile(text: str, place: str = "after") -> RunAccount:
         requests=requests(60, failed=5),
         write={"outcome": "o", "attempts": [{"number": 1, "conflict": "c"}],
                "operation_metrics": {"m": "n", "deep": {"er": ["e", 1]}}},
-        execution="fallback",
-        fallback_reason="why",
     )  # fmt: skip
     return _mapped(made, change)
 

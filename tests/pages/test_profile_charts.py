@@ -95,7 +95,7 @@ class TestRequests:
         assert ["get_range", "data", "316", "2", "402 MiB", "11.7 s", "37.0 ms"] in cells
 
     def test_a_run_without_requests_has_no_such_section(self):
-        assert shown("fallback").all(place="requests") == []
+        assert shown("bare").all(place="requests") == []
 
 
 class TestTimeline:

@@ -71,7 +71,7 @@ class TestComparison:
     def compared(self, first, second):
         return pages.read(QueryProfile(first).compare(QueryProfile(second)).to_html())
 
-    @pytest.mark.parametrize("first", ["join", "written", "fallback", "bare"])
+    @pytest.mark.parametrize("first", ["join", "written", "bare"])
     @pytest.mark.parametrize("second", ["troubled", "join", "planned"])
     def test_any_two_runs(self, first, second):
         one, other = QueryProfile(RUNS[first]()), QueryProfile(RUNS[second]())

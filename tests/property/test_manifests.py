@@ -171,7 +171,6 @@ ACCOUNTS = st.builds(
     ),
     peak_memory=COUNT,
     memory_limit=st.none() | COUNT,
-    execution=st.sampled_from(["native", "fallback"]),
     settings=st.dictionaries(TEXT, st.none() | TEXT, max_size=2),
     versions=st.dictionaries(TEXT, TEXT, max_size=2),
     machine=st.fixed_dictionaries(

@@ -55,7 +55,7 @@ def test_any_text_in_every_field(text, place):
 @given(texts)
 def test_text_comes_back_from_where_it_was_put(text):
     run = dataclasses.replace(
-        accounts.fallback(),
+        accounts.tiny(),
         sql=text,
         tenant=text,
         tags={text: text},

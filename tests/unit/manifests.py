@@ -229,29 +229,12 @@ def failed() -> RunManifest:
     )
 
 
-def fallback() -> RunManifest:
-    """The manifest of a query that the context executed itself, of which little is known."""
-    plan = bundle(settings={}, execution="fallback", fallback_reason="a Python function")
-    return RunManifest.of_account(
-        account(
-            tree=PlanTree(()),
-            settings={},
-            execution="fallback",
-            io=QueryIo({}, {}, 0, 0, 0),
-            machine={},
-            phases=(),
-        ),
-        plan=plan,
-        result={"columns": []},
-    )
-
-
 def run() -> RunManifest:
     """The manifest of the join and the append together."""
     return RunManifest.of_run("r1", [query(), write()], tenant="north", tags={"job": "nightly"})
 
 
-KINDS = {"query": query, "write": write, "failed": failed, "fallback": fallback, "run": run}
+KINDS = {"query": query, "write": write, "failed": failed, "run": run}
 
 
 def changed(document: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class TestTroubledRun:
             assert one.name in PROBLEM_TITLES
 
     def test_every_title_is_of_a_problem_that_can_be_found(self):
-        runs = (accounts.troubled(), accounts.fallback(), filtered(30_000_000, 100, predicate=""))
+        runs = (accounts.troubled(), filtered(30_000_000, 100, predicate=""))
         found = {one.name for run in runs for one in problems(run)}
         assert found == set(PROBLEM_TITLES)
 
@@ -408,11 +408,6 @@ class TestRun:
             IoLine("get", "data", 900, 0, 1, 2.0),
         )
         assert names(account(op, io=io(*lines))) == ["cold_cache"]
-
-    def test_fallback(self):
-        found = only(accounts.fallback())
-        assert (found.name, found.severity, found.node) == ("fallback", "low", None)
-        assert "Float16" in found.what
 
     @pytest.mark.parametrize(
         ("files", "size", "found"), [(100, MIB, 1), (99, MIB, 0), (100, 64 * MIB, 0)]

@@ -11,6 +11,7 @@ import pytest
 
 import fusiondelta.progress
 from fusiondelta.account import QueryProgress
+from fusiondelta.account._account import Phase
 from fusiondelta.cli import _interrupt, _queries, _session
 from fusiondelta.errors import ConfigurationError, SqlError
 from tests.unit.cli_fakes import HOSTILE, FakeEngine, FakeSource, account, batch, runner
@@ -209,12 +210,12 @@ def test_profile_tells_the_most_expensive_operators_first(run):
 
 def test_profile_names_problems_with_advice(run):
     engine = FakeEngine([batch(x=[1])])
-    engine.account = account(execution="fallback", fallback_reason=HOSTILE)
+    engine.account = account(phases=(Phase("wait", 0, 2.0),))
     lines = run(engine, "profile", "SELECT 1").stdout.split("\n")
-    assert any(line.partition(": ")[2] == "fallback" for line in lines)
+    assert any(line.partition(": ")[2] == "waited_for_context" for line in lines)
     assert all(line.isprintable() for line in lines)
     told = json.loads(run(engine, "profile", "SELECT 1", "--json").stdout)
-    assert [one["name"] for one in told["problems"]] == ["fallback"]
+    assert [one["name"] for one in told["problems"]] == ["waited_for_context"]
     assert told["problems"][0]["advice"]
     assert [one["id"] for one in told["operators"]] == ["0.0", "0"]
     assert [one["share"] for one in told["operators"]] == [0.75, 0.25]

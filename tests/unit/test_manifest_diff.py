@@ -380,14 +380,6 @@ class TestSurroundings:
     def test_machine_noise(self):
         assert diff({"machine.memory_bytes": 16 * GIB + MIB, "machine.system": None}).equal
 
-    def test_fallback(self):
-        difference = diff({"plan.execution": "fallback", "plan.fallback_reason": "a function"})
-        assert difference.verdict == (
-            "b took about as long as a (1.20 s, then 1.20 s), the same rows; what differs: b was "
-            "executed the fallback way, and a the native way: a function"
-        )
-        assert diff({"plan.execution": "fallback"}).verdict.endswith(" and a the native way")
-
 
 class TestRendering:
     HOSTILE = "x\x1b[31m\r\n\u202e\x9b</pre><script>"

@@ -246,10 +246,6 @@ class TestReport:
         assert (report.plan_diff, report.settings_diff) == ((), {})
         assert "the plan was not recorded, so plans and settings are not compared" in report.notes
 
-    def test_the_fallback_way_has_no_settings_to_compare(self):
-        document = manifests.fallback().to_dict()
-        assert compare_replay(document, changed(document, {"plan.settings": {"a": "b"}})).equal
-
     def test_failures(self):
         error = {"class": "ExecutionError", "kind": "execution", "message": "no number"}
         recorded = changed(QUERY, {"status": "failed", "error": error, "result.digest": None})

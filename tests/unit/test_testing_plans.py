@@ -77,7 +77,7 @@ def test_what_is_written_passes_and_is_the_same_on_another_machine(golden):
         b"-- query: SELECT id FROM sale WHERE day = 2\n"
         b"-- logical\nFilter: day = 2\n  TableScan: sale\n"
         b"-- physical\nFilterExec: day@1 = 2\n  DeltaSnapshotExec: table=<uri>\n"
-        b"-- made with\nexecution = native\n"
+        b"-- made with\n"
         b"version datafusion = 55.0.0\nversion fusiondelta = 0.1.0\n"
         b"table sale = version 3\n"
         b"setting datafusion.execution.target_partitions = 2\n"
@@ -122,14 +122,6 @@ def test_a_difference_is_shown_and_explained(golden):
 def test_a_difference_without_a_cause_points_at_the_data(golden):
     assert_plan(bundle(), golden, update=True)
     assert "the data may be other data" in failure(bundle(**OTHER), golden)
-
-
-def test_the_fallback_way_says_why(golden):
-    assert_plan(bundle(), golden, update=True)
-    changed = bundle(**OTHER, execution="fallback", fallback_reason="a Python table")
-    said = failure(changed, golden)
-    assert "  execution: native -> fallback\n" in said
-    assert "  it is executed by the fallback way: a Python table\n" in said
 
 
 def test_a_plan_alone_is_a_golden_file_too(golden):

@@ -120,8 +120,6 @@ class RunAccount:
         peak_memory: Most bytes reserved at once.
         memory_limit: Most bytes that could be: the engine's limit, which all that runs shares, or
             its own where that is less; None without a limit, or where it is not known.
-        execution: ``native`` or ``fallback``.
-        fallback_reason: Why.
         settings: Every setting of the session.
         versions: Versions by component.
         machine: Cores, memory in bytes, operating system.
@@ -156,8 +154,6 @@ class RunAccount:
     requests_dropped: int = 0
     peak_memory: int = 0
     memory_limit: int | None = None
-    execution: str = "native"
-    fallback_reason: str | None = None
     settings: Mapping[str, str | None] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)

@@ -169,5 +169,4 @@ _FINDERS: tuple[_Finder, ...] = (
     of_run.waited_for_context,
     of_run.small_files_written,
     of_run.cold_cache,
-    of_run.fallback,
 )

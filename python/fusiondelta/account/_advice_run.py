@@ -150,18 +150,3 @@ def small_files_written(account: RunAccount, ways: Ways) -> Iterator[Problem]:
         "Write larger batches, partition by fewer values, and put the files together with "
         "engine.optimize(uri).",
     )
-
-
-def fallback(account: RunAccount, ways: Ways) -> Iterator[Problem]:
-    """The slower way that some queries have to take."""
-    if account.execution != "fallback":
-        return
-    yield Problem(
-        "fallback",
-        None,
-        "low",
-        "The context executed the query itself, and its operators were not measured: "
-        f"{account.fallback_reason or 'its plan could not cross into the extension'}.",
-        "The rows are right. Without what the reason names, most often a function or a source that "
-        "has no native form, the query is executed natively and measured.",
-    )

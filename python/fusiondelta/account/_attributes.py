@@ -98,7 +98,6 @@ def of_account(account: RunAccount) -> dict[str, Plain]:
         "db.collection.name": names[0] if len(names) == 1 else None,
         "fusiondelta.status": account.status,
         "fusiondelta.session_id": account.session_id or None,
-        "fusiondelta.execution": account.execution,
         "fusiondelta.memory.peak": account.peak_memory,
         "fusiondelta.spill": int(account.tree.total("spilled_bytes")),
         "fusiondelta.storage.requests": sum(io.requests.values()),

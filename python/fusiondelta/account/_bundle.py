@@ -56,8 +56,6 @@ class PlanBundle:
         settings: Every setting of the session.
         versions: Versions by component.
         snapshots: Canonical URI and version by alias.
-        execution: ``native``, or ``fallback`` where the context executed the query itself.
-        fallback_reason: Why it did.
     """
 
     sql: str | None
@@ -71,8 +69,6 @@ class PlanBundle:
     settings: Mapping[str, str | None]
     versions: Mapping[str, str]
     snapshots: Mapping[str, tuple[str, int]]
-    execution: str = "native"
-    fallback_reason: str | None = None
     logical_proto: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 

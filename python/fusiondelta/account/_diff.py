@@ -181,17 +181,6 @@ def _time(pair: Pair) -> Iterator[Finding]:
 
 def _plan(pair: Pair) -> Iterator[Finding]:
     a, b = pair.a["plan"], pair.b["plan"]
-    if a and b and a["execution"] != b["execution"]:
-        reason = b["fallback_reason"] or a["fallback_reason"]
-        yield Finding(
-            kind="execution",
-            subject="execution",
-            before=a["execution"],
-            after=b["execution"],
-            effect=f"b was executed the {clean(b['execution'])} way, and a the "
-            f"{clean(a['execution'])} way{': ' + shortened(reason) if reason else ''}",
-            weight=pair.weight("execution"),
-        )
     asked = [(one["query"] or {}).get("sql") for one in (pair.a, pair.b)]
     named = list(plan_findings(pair)) if asked[0] == asked[1] else []
     yield from named

@@ -56,14 +56,12 @@ def _memory_limits(pair: Pair) -> tuple[int | None, int | None]:
 
 
 def _ran(document: Mapping[str, Any]) -> bool:
-    return bool(document["status"] != "failed" or document["operators"]) and (
-        (document["plan"] or {}).get("execution") != "fallback"
-    )
+    return bool(document["status"] != "failed" or document["operators"])
 
 
 def _memory_limit(pair: Pair) -> Iterator[Finding]:
     limits = _memory_limits(pair)
-    # It is not known of what failed before it ran, and of what was executed the fallback way.
+    # It is not known of what failed before it ran.
     if limits[0] == limits[1] or not all(map(_ran, (pair.a, pair.b))):
         return
     shown = ["none" if one is None else size(one) for one in limits]
@@ -235,7 +233,7 @@ def _other_snapshots(pair: Pair) -> Iterator[Finding]:
 
 def _settings(pair: Pair) -> Iterator[Finding]:
     a, b = pair.a["plan"], pair.b["plan"]
-    # What was executed the fallback way has none, and that is a finding of its own.
+    # What failed before it ran has none.
     if not a or not b or not a["settings"] or not b["settings"]:
         return
     keys = {*a["key_settings"], *b["key_settings"]}

@@ -62,7 +62,6 @@ WEIGHTS: Mapping[str, float] = {
     "join": 62,
     "join_side": 62,
     "join_order": 60,
-    "execution": 60,
     "retries": 58,
     "setting": 56,
     "memory_limit": 56,

@@ -20,7 +20,7 @@ def metrics_of(batches: Iterable[NativeBatch]) -> pa.Table:
 
 
 def empty_metrics() -> pa.Table:
-    """An empty metrics table: the fallback way executes outside the extension."""
+    """A metrics table without rows."""
     import pyarrow as pa
 
     text = pa.string()

@@ -38,12 +38,7 @@ def plan(view: View) -> Element:
     """The section of the plan."""
     ways = view.ways
     if not len(view.account.tree):
-        why = (
-            "No operators were measured: the context executed the query itself."
-            if view.account.execution == "fallback"
-            else "There is no plan to show."
-        )
-        return section("plan", "Plan", h("p", why, cls="quiet"))
+        return section("plan", "Plan", h("p", "There is no plan to show.", cls="quiet"))
     tops = [item for top in ways.tops for item in _Branch(view).items(top, 0)]
     return section(
         "plan",

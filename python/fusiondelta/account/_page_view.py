@@ -23,7 +23,6 @@ PROBLEM_TITLES = {
     "cold_cache": "Cold caches",
     "retries": "Failed requests",
     "memory_near_limit": "Memory near its limit",
-    "fallback": "Fallback execution",
     "waited_for_context": "Waited for its turn",
 }
 

@@ -24,8 +24,8 @@ class Problem:
 
     Attributes:
         name: ``row_explosion``, ``spill``, ``scan_prunes_nothing``, ``rows_read_in_vain``,
-            ``small_files``, ``skew``, ``cold_cache``, ``retries``, ``memory_near_limit``,
-            ``fallback`` or ``waited_for_context``.
+            ``small_files``, ``skew``, ``cold_cache``, ``retries``, ``memory_near_limit`` or
+            ``waited_for_context``.
         node: Operator that has it, ``0.1.0``; None of the run as a whole.
         severity: ``high``, ``medium`` or ``low``.
         what: What was seen, in numbers.

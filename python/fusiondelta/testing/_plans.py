@@ -153,7 +153,7 @@ def _made_with(bundle: PlanBundle) -> dict[str, str]:
             and value != defaults.get(name)
         )
     }
-    return {"execution": bundle.execution, **versions, **tables, **settings}
+    return {**versions, **tables, **settings}
 
 
 @cache
@@ -177,8 +177,6 @@ def _explained(before: _Golden, now: _Golden, bundle: PlanBundle) -> list[str]:
         was, is_now = (one.made_with.get(name, absent) for one in (before, now))
         if was != is_now:
             lines.append(f"{name}: {was} -> {is_now}")
-    if bundle.execution != "native":
-        lines.append(f"it is executed by the {bundle.execution} way: {bundle.fallback_reason}")
     return lines or [
         "the query, settings, versions and table versions are those of the golden plan; the data "
         "may be other data: its statistics have a say in the order of joins, for one"
