@@ -245,7 +245,11 @@ mod tests {
             pending::<()>().await;
         });
         let work = tokio::spawn(work);
-        assert!(timeout(LONG, activity.stalled(LIMIT, || false)).await.is_err());
+        assert!(
+            timeout(LONG, activity.stalled(LIMIT, || false))
+                .await
+                .is_err()
+        );
         let _ = ended.send(());
         activity.stalled(LIMIT, || false).await;
         work.abort();
@@ -259,7 +263,11 @@ mod tests {
                 tokio::time::sleep(LIMIT / 4).await;
             }
         }));
-        assert!(timeout(LONG, activity.stalled(LIMIT, || false)).await.is_err());
+        assert!(
+            timeout(LONG, activity.stalled(LIMIT, || false))
+                .await
+                .is_err()
+        );
         work.abort();
     }
 
@@ -270,7 +278,11 @@ mod tests {
         let stalled = activity.stalled(LIMIT, || request.load(Ordering::Relaxed));
         assert!(timeout(LONG, stalled).await.is_err());
         let reader = activity.busy();
-        assert!(timeout(LONG, activity.stalled(LIMIT, || false)).await.is_err());
+        assert!(
+            timeout(LONG, activity.stalled(LIMIT, || false))
+                .await
+                .is_err()
+        );
         drop(reader);
         activity.stalled(LIMIT, || false).await;
     }

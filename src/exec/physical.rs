@@ -25,10 +25,7 @@ pub fn session(state: SessionState, optimized: &LogicalPlan) -> Result<SessionSt
 }
 
 /// The plan that the session asks for.
-pub async fn plan(
-    state: &SessionState,
-    optimized: &LogicalPlan,
-) -> Result<Arc<dyn ExecutionPlan>> {
+pub async fn plan(state: &SessionState, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
     if state.config().options().optimizer.prefer_hash_join {
         return created(state, optimized).await;
     }
@@ -71,7 +68,11 @@ async fn created(state: &SessionState, optimized: &LogicalPlan) -> Result<Arc<dy
             Ok(planner.create_physical_plan(optimized, &cautious).await?)
         }
         // One says of an expression that it may be NULL, and the other does not know it.
-        Err(error) if error.to_string().contains("Physical input schema should be the same") => {
+        Err(error)
+            if error
+                .to_string()
+                .contains("Physical input schema should be the same") =>
+        {
             let lenient = with(state.clone(), |options| {
                 options.execution.skip_physical_aggregate_schema_check = true;
             });

@@ -41,8 +41,8 @@ use crate::delta::node::{DeltaNode, ScanSpec};
 use crate::delta::provider::DeltaProvider;
 use crate::exec::engine::Engine;
 use crate::planner::compact::CompactViews;
-use crate::planner::properties::Properties;
 use crate::planner::interrupt;
+use crate::planner::properties::Properties;
 use crate::sources::guard::FloatGuard;
 use crate::store::account::IoAccount;
 

@@ -14,8 +14,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, Ident, Select, SelectItem, Value, VisitMut, VisitorMut,
-    visit_expressions_mut,
+    Expr as SqlExpr, Ident, Select, SelectItem, Value, VisitMut, VisitorMut, visit_expressions_mut,
 };
 
 use super::parse::call;
@@ -73,7 +72,9 @@ impl VisitorMut for Outputs {
 /// What an expression that says the type of a cast is about; the expression itself where it says none.
 pub fn without(expr: Expr) -> std::result::Result<Expr, Expr> {
     match expr {
-        Expr::ScalarFunction(mut call) if call.func.inner().downcast_ref::<CastName>().is_some() => {
+        Expr::ScalarFunction(mut call)
+            if call.func.inner().downcast_ref::<CastName>().is_some() =>
+        {
             match call.args.is_empty() {
                 true => Err(Expr::ScalarFunction(call)),
                 false => Ok(call.args.swap_remove(0)),

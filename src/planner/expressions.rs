@@ -47,24 +47,24 @@ impl AnalyzerRule for SoundExpressions {
             }
             let names = NamePreserver::new(&node);
             let node = match node {
-                LogicalPlan::Sort(sort) => {
-                    zeros::ordered(sort.expr, &schema).update_data(|expr| {
-                        LogicalPlan::Sort(Sort {
-                            expr,
-                            input: sort.input,
-                            fetch: sort.fetch,
-                        })
+                LogicalPlan::Sort(sort) => zeros::ordered(sort.expr, &schema).update_data(|expr| {
+                    LogicalPlan::Sort(Sort {
+                        expr,
+                        input: sort.input,
+                        fetch: sort.fetch,
                     })
-                }
+                }),
                 other => Transformed::no(other),
             };
-            let changed = node.transform_data(|node| node.map_expressions(|expr| match expr {
-                // Its members are the columns, and only they have names.
-                set @ Expr::GroupingSet(_) => {
-                    set.map_children(|member| rewritten(member, &names, &schema))
-                }
-                other => rewritten(other, &names, &schema),
-            }))?;
+            let changed = node.transform_data(|node| {
+                node.map_expressions(|expr| match expr {
+                    // Its members are the columns, and only they have names.
+                    set @ Expr::GroupingSet(_) => {
+                        set.map_children(|member| rewritten(member, &names, &schema))
+                    }
+                    other => rewritten(other, &names, &schema),
+                })
+            })?;
             match changed.transformed {
                 true => changed.map_data(LogicalPlan::recompute_schema),
                 false => Ok(changed),

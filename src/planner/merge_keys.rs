@@ -146,13 +146,21 @@ impl ScalarUDFImpl for MergeKey {
 }
 
 fn key_64(value: f64) -> i64 {
-    let value = if value.is_nan() { f64::NAN } else { value + 0.0 };
+    let value = if value.is_nan() {
+        f64::NAN
+    } else {
+        value + 0.0
+    };
     let bits = value.to_bits().cast_signed();
     bits ^ ((bits >> 63) & i64::MAX)
 }
 
 fn key_32(value: f32) -> i32 {
-    let value = if value.is_nan() { f32::NAN } else { value + 0.0 };
+    let value = if value.is_nan() {
+        f32::NAN
+    } else {
+        value + 0.0
+    };
     let bits = value.to_bits().cast_signed();
     bits ^ ((bits >> 31) & i32::MAX)
 }
@@ -175,11 +183,28 @@ mod tests {
             f64::INFINITY,
             f64::NAN,
         ];
-        assert!(floats.windows(2).all(|pair| key_64(pair[0]) < key_64(pair[1])));
+        assert!(
+            floats
+                .windows(2)
+                .all(|pair| key_64(pair[0]) < key_64(pair[1]))
+        );
         assert_eq!(key_64(-0.0), key_64(0.0));
         assert_eq!(key_64(-f64::NAN), key_64(f64::NAN));
-        let floats = [f32::NEG_INFINITY, f32::MIN, -1.5, 0.0, 1.5, f32::MAX, f32::INFINITY, f32::NAN];
-        assert!(floats.windows(2).all(|pair| key_32(pair[0]) < key_32(pair[1])));
+        let floats = [
+            f32::NEG_INFINITY,
+            f32::MIN,
+            -1.5,
+            0.0,
+            1.5,
+            f32::MAX,
+            f32::INFINITY,
+            f32::NAN,
+        ];
+        assert!(
+            floats
+                .windows(2)
+                .all(|pair| key_32(pair[0]) < key_32(pair[1]))
+        );
         assert_eq!(key_32(-0.0), key_32(0.0));
         assert_eq!(key_32(-f32::NAN), key_32(f32::NAN));
     }

@@ -18,6 +18,7 @@ pub mod overflow;
 pub mod parse;
 pub mod properties;
 mod pushdown;
+mod row_values;
 mod selects;
 mod set_operations;
 mod string_agg;

@@ -57,7 +57,9 @@ fn position(expr: &Expr) -> Option<usize> {
 }
 
 fn at(projection: &[SelectItem], position: usize) -> Result<Expr> {
-    let item = position.checked_sub(1).and_then(|place| projection.get(place));
+    let item = position
+        .checked_sub(1)
+        .and_then(|place| projection.get(place));
     match item {
         Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) => {
             Ok(expr.clone())

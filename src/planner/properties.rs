@@ -15,10 +15,10 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinType, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_expr::equivalence::{
     EquivalenceProperties, ProjectionMapping, join_equivalence_properties,
 };
-use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::joins::utils::build_join_schema;
@@ -141,8 +141,9 @@ impl<'a> Join<'a> {
                 self.kind,
                 JoinType::Inner | JoinType::Left | JoinType::Right
             )
-            && may_have_order(self.left)
-            && may_have_order(self.right);
+            // Mostly a table.
+            && may_have_order(self.right)
+            && may_have_order(self.left);
         missing || joins_orders
     }
 
@@ -156,8 +157,7 @@ impl<'a> Join<'a> {
             JoinType::Full => (nothing(self.left), nothing(self.right)),
             _ => (all(self.left), all(self.right)),
         };
-        let (schema, _) =
-            build_join_schema(&self.left.schema(), &self.right.schema(), &self.kind);
+        let (schema, _) = build_join_schema(&self.left.schema(), &self.right.schema(), &self.kind);
         let schema = Arc::new(schema);
         let of_all = join_equivalence_properties(
             left,

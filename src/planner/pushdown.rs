@@ -20,11 +20,11 @@ use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection};
 use datafusion::optimizer::optimizer::{ApplyOrder, Optimizer};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
@@ -100,8 +100,7 @@ fn pushed(
         other => return rule.rewrite(other, config),
     };
     let conditions = split_conjunction_owned(filter.predicate);
-    let (volatile, others): (Vec<_>, Vec<_>) =
-        conditions.into_iter().partition(Expr::is_volatile);
+    let (volatile, others): (Vec<_>, Vec<_>) = conditions.into_iter().partition(Expr::is_volatile);
     let input = match conjunction(others) {
         Some(others) => {
             let others = Filter::try_new(others, filter.input)?;
@@ -139,9 +138,7 @@ fn uncrossed(
     plan: LogicalPlan,
     config: &dyn OptimizerConfig,
 ) -> Result<Transformed<LogicalPlan>> {
-    let is_inner = |plan: &LogicalPlan| {
-        matches!(plan, LogicalPlan::Join(join) if join.join_type == JoinType::Inner)
-    };
+    let is_inner = |plan: &LogicalPlan| matches!(plan, LogicalPlan::Join(join) if join.join_type == JoinType::Inner);
     let apart = plan.transform_up_with_subqueries(|node| {
         let meets_null = matches!(&node, LogicalPlan::Join(join)
             if join.join_type == JoinType::Inner
@@ -307,22 +304,27 @@ fn barred(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
 fn bounds_some(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let is_of_column = |aggregate: &Arc<AggregateFunctionExpr>| {
         let arguments = aggregate.expressions();
-        arguments.iter().all(|argument| argument.downcast_ref::<Column>().is_some())
+        arguments
+            .iter()
+            .all(|argument| argument.downcast_ref::<Column>().is_some())
     };
-    let has_other = plan.downcast_ref::<AggregateExec>().is_some_and(|aggregate| {
-        aggregate.group_expr().is_empty() && !aggregate.aggr_expr().iter().all(is_of_column)
-    });
+    let has_other = plan
+        .downcast_ref::<AggregateExec>()
+        .is_some_and(|aggregate| {
+            aggregate.group_expr().is_empty() && !aggregate.aggr_expr().iter().all(is_of_column)
+        });
     has_other || plan.children().into_iter().any(bounds_some)
 }
 
 /// Of the groups with the largest values alone, those of NaN are not found again, which is a panic.
 fn groups_floats(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let schema = plan.schema();
-    plan.downcast_ref::<AggregateExec>().is_some_and(|aggregate| {
-        let groups = aggregate.group_expr().expr().len();
-        let mut fields = schema.fields().iter().take(groups);
-        fields.any(|field| is_float(field.data_type()))
-    })
+    plan.downcast_ref::<AggregateExec>()
+        .is_some_and(|aggregate| {
+            let groups = aggregate.group_expr().expr().len();
+            let mut fields = schema.fields().iter().take(groups);
+            fields.any(|field| is_float(field.data_type()))
+        })
 }
 
 fn is_volatile_filter(plan: &Arc<dyn ExecutionPlan>) -> bool {

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::Dialect;
 
 use super::parse;
-use super::{ordinals, using, windows};
+use super::{ordinals, row_values, using, windows};
 use crate::error::{ErrorKind, NativeError, Result};
 
 /// Puts right what the planner or the parser gets wrong in a statement or an expression.
@@ -29,6 +29,7 @@ pub fn corrected<T: Visit + VisitMut>(
     check(parsed)?;
     windows::inline(parsed)?;
     ordinals::resolve(parsed)?;
+    row_values::compared(parsed)?;
     using::resolve(parsed)?;
     parse::repaired(parsed, dialect)?;
     if zone.is_none() {

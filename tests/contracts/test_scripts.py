@@ -27,6 +27,7 @@ COMMANDS = [
     "scripts/servers",
     "scripts/smoke",
     "scripts/test",
+    "scripts/test_rust",
     ".ci/run",
 ]
 SOURCED = ["scripts/_setup.sh"]

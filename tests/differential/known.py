@@ -11,7 +11,6 @@ WITHOUT: tuple[str, ...] = ()
 
 # Texts of errors, and why.
 ERRORS: dict[str, str] = {
-    "Only identifiers and literals are supported in tuples": "tuples of expressions",
     "only support Literal types for field at idx": "a default of lag that is a column",
     "must appear in the GROUP BY clause or be used in an aggregate": "HAVING without groups",
     "Unsupported data type Dictionary": "functions of the length of dictionary-encoded text",

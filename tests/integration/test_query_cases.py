@@ -259,6 +259,34 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "SELECT true c FROM w UNION SELECT b IS TRUE FROM f2": [(True,)],
         "SELECT (SELECT 1 FROM f1) IS NULL c, coalesce((SELECT 1 FROM f1), 7) d": [(True, 7)],
     },
+    "row values": {
+        "SELECT id FROM t WHERE (id, p) IN (SELECT id, p FROM t)": [(1,), (2,)],
+        "SELECT k FROM w WHERE (g, k) IN (SELECT 'a', 1 UNION ALL SELECT 'b', 9)": [(1,)],
+        "SELECT k FROM w WHERE (g, k) NOT IN (SELECT p, id FROM t WHERE id < 3)": [
+            (1,),
+            (2,),
+            (3,),
+            (4,),
+        ],
+        "SELECT k FROM w WHERE (g, k) NOT IN (SELECT p, id FROM t)": [(1,), (2,), (4,)],
+        "SELECT k, (g, k) IN (SELECT p, id FROM t) c FROM w": [
+            (1, False),
+            (2, False),
+            (3, None),
+            (4, False),
+        ],
+        "SELECT k FROM w WHERE (g, k) IN (('a', 2), ('b', 9), (NULL, 3))": [(2,)],
+        "SELECT k FROM w WHERE (g, k) NOT IN (('a', 2), (NULL, 3))": [(1,), (4,)],
+        "SELECT k FROM w WHERE (g, k + 0) > ('a', 1) AND (g, k) <= ('b', 3)": [(2,), (3,)],
+        "SELECT (1, NULL) = (1, NULL) c, (1, NULL) = (2, NULL) d, (1, 2) <> (1, 3) e": [
+            (None, False, True)
+        ],
+        "SELECT w.k FROM w JOIN b ON (w.k, w.g) IN (SELECT id, 'a' FROM b)": [(2,), (2,)],
+        "SELECT k FROM w WHERE EXISTS (SELECT 1 FROM a WHERE (a.id, w.g) = (w.k, 'a'))": [
+            (1,),
+            (2,),
+        ],
+    },
     "EXCEPT ALL and INTERSECT ALL": {
         "SELECT id FROM a EXCEPT ALL SELECT 2": [(1,), (2,), (2,)],
         "SELECT id FROM a INTERSECT ALL SELECT 2": [(2,)],
@@ -329,6 +357,8 @@ ERRORS: dict[str, tuple[type[Exception], str]] = {
     ),
     "SELECT sum(9e37::decimal(38, 0)) FROM w": (ExecutionError, "overflow"),
     "SELECT sum(DISTINCT k) OVER (ORDER BY k ROWS 1 PRECEDING) FROM w": (Exception, "sum"),
+    "SELECT (1, 2) = (1, 2, 3)": (SqlError, "members"),
+    "SELECT k FROM w WHERE (g, k) IN (SELECT id FROM a)": (SqlError, "column"),
     "SELECT * FROM w PREWHERE k = 1": (SqlError, "PREWHERE"),
     "SELECT * FROM w TABLESAMPLE (10 PERCENT)": (SqlError, "TABLESAMPLE"),
     "SELECT g, count(*) FROM w GROUP BY g WITH ROLLUP": (SqlError, "WITH ROLLUP"),

@@ -14,8 +14,8 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, SortExpr, Volatility,
+    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, SortExpr, Volatility,
 };
 
 use super::canonical::is_float;
@@ -48,7 +48,9 @@ pub fn wrap(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         }
         Expr::ScalarFunction(ScalarFunction { func, args })
             if func.name() == "nullif"
-                && args.iter().all(|one| may_be_zero(one) && is_of(one, schema)) =>
+                && args
+                    .iter()
+                    .all(|one| may_be_zero(one) && is_of(one, schema)) =>
         {
             let args = args.into_iter().map(unsigned).collect();
             Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args }))

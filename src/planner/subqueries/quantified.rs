@@ -227,11 +227,7 @@ impl Rewriter<'_> {
     }
 
     /// Whether there are rows, where that depends on nothing around: computed once.
-    pub fn once(
-        self,
-        quantified: &Quantified,
-        input: &mut LogicalPlan,
-    ) -> Result<Option<Expr>> {
+    pub fn once(self, quantified: &Quantified, input: &mut LogicalPlan) -> Result<Option<Expr>> {
         if !matches!(quantified.kind, Kind::Exists) || depends(&quantified.plan, None)? {
             return Ok(None);
         }

@@ -202,7 +202,9 @@ fn once(plan: LogicalPlan) -> Result<Expr> {
     let name = (column.relation.clone(), column.name.clone());
     let value = super::nullable().call(vec![Expr::Column(column)]);
     let value = value.alias_qualified(name.0, name.1);
-    let plan = LogicalPlanBuilder::from(plan).project(vec![value])?.build()?;
+    let plan = LogicalPlanBuilder::from(plan)
+        .project(vec![value])?
+        .build()?;
     Ok(subquery(plan))
 }
 
