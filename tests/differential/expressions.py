@@ -233,9 +233,26 @@ def _bool(making: Making, scope: Scope, sub: _Sub, flat: _Sub) -> list[_Maker]:
         makers.append(lambda: made("bool", "(", rng.choice(structs), f" IS{no} NULL)"))
     if making.chance(0.1, "tuples"):
         a, b = rng.choice(("int", "text")), rng.choice(("int", "text"))
+        sign = rng.choice((" = ", " = ", " <> ", " < ", " >= "))
+
+        def known(of: str) -> Expr:
+            # DuckDB takes NULL for a value there.
+            return made(of, "COALESCE(", flat(of), ", ", literal(making, of), ")")
+
         makers.append(
             lambda: made(
-                "bool", "((", flat(a), ", ", flat(b), ") = (", flat(a), ", ", flat(b), "))"
+                "bool",
+                "((",
+                known(a),
+                ", ",
+                known(b),
+                ")",
+                sign,
+                "(",
+                known(a),
+                ", ",
+                known(b),
+                "))",
             )
         )
     return makers
