@@ -182,18 +182,18 @@ async fn named(
     state: &SessionState,
     statement: Statement,
 ) -> std::result::Result<LogicalPlan, DataFusionError> {
-    let mut anew = statement.clone();
-    let error = match state.statement_to_plan(statement).await {
-        Err(error) if cast_names::is_by_name(&error) => error,
-        outcome => return outcome,
+    // Planning takes the statement, and nothing but casts can be told apart.
+    let anew = match &statement {
+        Statement::Statement(parsed) if cast_names::are_in(parsed) => Some(parsed.clone()),
+        _ => None,
     };
-    let parsed = match &mut anew {
-        Statement::Statement(parsed) => parsed,
-        _ => return Err(error),
-    };
-    match cast_names::tell_apart(parsed) {
-        true => state.statement_to_plan(anew).await.map_err(|_| error),
-        false => Err(error),
+    match (state.statement_to_plan(statement).await, anew) {
+        (Err(error), Some(mut anew)) if cast_names::is_by_name(&error) => {
+            cast_names::tell_apart(&mut anew);
+            let anew = Statement::Statement(anew);
+            state.statement_to_plan(anew).await.map_err(|_| error)
+        }
+        (outcome, _) => outcome,
     }
 }
 

@@ -14,7 +14,8 @@ use datafusion::logical_expr::{
     Volatility,
 };
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, Ident, Select, SelectItem, Value, VisitMut, VisitorMut, visit_expressions_mut,
+    Expr as SqlExpr, Ident, Select, SelectItem, Value, Visit, VisitMut, VisitorMut,
+    visit_expressions, visit_expressions_mut,
 };
 
 use super::parse::call;
@@ -27,20 +28,26 @@ pub fn is_by_name(error: &DataFusionError) -> bool {
     text.contains("unique expression names") || text.contains("duplicate unqualified field name")
 }
 
-/// Tells the casts of a statement apart, everywhere within; false where there are none.
-pub fn tell_apart(parsed: &mut impl VisitMut) -> bool {
+/// Whether there is a cast in a statement or an expression.
+pub fn are_in(parsed: &impl Visit) -> bool {
+    let found = visit_expressions(parsed, |part| match part {
+        SqlExpr::Cast { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// Tells the casts of a statement apart, everywhere within.
+pub fn tell_apart(parsed: &mut impl VisitMut) {
     let _ = parsed.visit(&mut Outputs);
-    let mut is_changed = false;
     let _ = visit_expressions_mut(parsed, |part| {
         if let SqlExpr::Cast { data_type, .. } = &part {
             let kind = SqlExpr::Value(Value::SingleQuotedString(data_type.to_string()).into());
             let cast = std::mem::replace(part, SqlExpr::Value(Value::Null.into()));
             *part = call(NAME, vec![cast, kind]);
-            is_changed = true;
         }
         ControlFlow::<()>::Continue(())
     });
-    is_changed
 }
 
 /// Names columns that are computed with a cast as the text says them.
@@ -54,11 +61,7 @@ impl VisitorMut for Outputs {
             let SelectItem::UnnamedExpr(expr) = item else {
                 continue;
             };
-            let has_cast = visit_expressions_mut(expr, |part| match part {
-                SqlExpr::Cast { .. } => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            });
-            if has_cast.is_break() {
+            if are_in(expr) {
                 *item = SelectItem::ExprWithAlias {
                     alias: Ident::with_quote('"', expr.to_string()),
                     expr: expr.clone(),

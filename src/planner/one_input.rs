@@ -67,9 +67,9 @@ macro_rules! one_input {
 
 pub(crate) use one_input;
 
-/// Methods of `ExecutionPlan` for a node that gives the rows of its input, as they are: statistics, and filters on
-/// their way down, are the input's.
-macro_rules! same_rows {
+/// Methods of `ExecutionPlan` for a node that gives a row for each of its input's: it asks for statistics of the
+/// same partitions, and a filter has done below what it would do above.
+macro_rules! one_row_each {
     () => {
         fn child_stats_requests(
             &self,
@@ -80,35 +80,10 @@ macro_rules! same_rows {
             )]
         }
 
-        fn statistics_from_inputs(
-            &self,
-            input_stats: &[std::sync::Arc<datafusion::common::Statistics>],
-            _: &datafusion::physical_plan::statistics::StatisticsArgs,
-        ) -> datafusion::common::Result<std::sync::Arc<datafusion::common::Statistics>> {
-            match input_stats {
-                [input] => Ok(std::sync::Arc::clone(input)),
-                _ => datafusion::common::internal_err!("{} has one input", self.name()),
-            }
-        }
-
         fn cardinality_effect(
             &self,
         ) -> datafusion::physical_plan::execution_plan::CardinalityEffect {
             datafusion::physical_plan::execution_plan::CardinalityEffect::Equal
-        }
-
-        fn gather_filters_for_pushdown(
-            &self,
-            _: datafusion::physical_plan::filter_pushdown::FilterPushdownPhase,
-            parent_filters: Vec<std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>>,
-            _: &datafusion::common::config::ConfigOptions,
-        ) -> datafusion::common::Result<
-            datafusion::physical_plan::filter_pushdown::FilterDescription,
-        > {
-            datafusion::physical_plan::filter_pushdown::FilterDescription::from_children(
-                parent_filters,
-                &self.children(),
-            )
         }
 
         fn handle_child_pushdown_result(
@@ -125,6 +100,41 @@ macro_rules! same_rows {
                 datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation::if_all(
                     result,
                 ),
+            )
+        }
+    };
+}
+
+pub(crate) use one_row_each;
+
+/// Methods of `ExecutionPlan` for a node that gives the rows of its input, as they are: statistics, and filters on
+/// their way down, are the input's.
+macro_rules! same_rows {
+    () => {
+        crate::planner::one_input::one_row_each!();
+
+        fn statistics_from_inputs(
+            &self,
+            input_stats: &[std::sync::Arc<datafusion::common::Statistics>],
+            _: &datafusion::physical_plan::statistics::StatisticsArgs,
+        ) -> datafusion::common::Result<std::sync::Arc<datafusion::common::Statistics>> {
+            match input_stats {
+                [input] => Ok(std::sync::Arc::clone(input)),
+                _ => datafusion::common::internal_err!("{} has one input", self.name()),
+            }
+        }
+
+        fn gather_filters_for_pushdown(
+            &self,
+            _: datafusion::physical_plan::filter_pushdown::FilterPushdownPhase,
+            parent_filters: Vec<std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>>,
+            _: &datafusion::common::config::ConfigOptions,
+        ) -> datafusion::common::Result<
+            datafusion::physical_plan::filter_pushdown::FilterDescription,
+        > {
+            datafusion::physical_plan::filter_pushdown::FilterDescription::from_children(
+                parent_filters,
+                &self.children(),
             )
         }
     };

@@ -5,6 +5,8 @@
 /// one form.
 macro_rules! passes_on {
     () => {
+        crate::planner::one_input::one_row_each!();
+
         fn properties(&self) -> &std::sync::Arc<datafusion::physical_plan::PlanProperties> {
             self.input.properties()
         }
@@ -15,15 +17,6 @@ macro_rules! passes_on {
             context: std::sync::Arc<datafusion::execution::TaskContext>,
         ) -> datafusion::common::Result<datafusion::execution::SendableRecordBatchStream> {
             crate::planner::floats::canonical::stream(self.input.execute(partition, context)?)
-        }
-
-        fn child_stats_requests(
-            &self,
-            partition: Option<usize>,
-        ) -> Vec<datafusion::physical_plan::statistics::ChildStats> {
-            vec![datafusion::physical_plan::statistics::ChildStats::At(
-                partition,
-            )]
         }
 
         fn supports_limit_pushdown(&self) -> bool {
@@ -42,12 +35,6 @@ macro_rules! passes_on {
 
         fn fetch(&self) -> Option<usize> {
             self.input.fetch()
-        }
-
-        fn cardinality_effect(
-            &self,
-        ) -> datafusion::physical_plan::execution_plan::CardinalityEffect {
-            datafusion::physical_plan::execution_plan::CardinalityEffect::Equal
         }
 
         fn gather_filters_for_pushdown(
@@ -69,23 +56,6 @@ macro_rules! passes_on {
                 &self.input,
             )?;
             Ok(FilterDescription::new().with_child(child))
-        }
-
-        fn handle_child_pushdown_result(
-            &self,
-            _: datafusion::physical_plan::filter_pushdown::FilterPushdownPhase,
-            result: datafusion::physical_plan::filter_pushdown::ChildPushdownResult,
-            _: &datafusion::common::config::ConfigOptions,
-        ) -> datafusion::common::Result<
-            datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation<
-                std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>,
-            >,
-        > {
-            Ok(
-                datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation::if_all(
-                    result,
-                ),
-            )
         }
     };
 }

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pytest
+
 from fusiondelta import FusionDeltaEngine
 
 Row = tuple[Any, ...]
@@ -35,3 +37,12 @@ def rows_of(engine: FusionDeltaEngine, sql: str, sources: Mapping[str, Any]) -> 
     """The rows of a query; columns may have one name."""
     table = engine.query(sql, sources=dict(sources)).to_table()
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def cases(rows: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Parameters `sql` and `want` of a test, of the rows of each query by its subject."""
+    return [
+        pytest.param(sql, want, id=f"{subject}: {sql[:60]}")
+        for subject, wanted in rows.items()
+        for sql, want in wanted.items()
+    ]

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from fusiondelta import EngineProfile, FusionDeltaEngine
-from tests.harness.rows import ordered, rows_of
+from tests.harness.rows import cases, ordered, rows_of
 from tests.harness.table_forms import FORMS, table_forms
 
 NAN = math.nan
@@ -190,14 +190,7 @@ def engine(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("sql", "want"),
-    [
-        pytest.param(sql, want, id=f"{subject}: {sql[:60]}")
-        for subject, cases in ROWS.items()
-        for sql, want in cases.items()
-    ],
-)
+@pytest.mark.parametrize(("sql", "want"), cases(ROWS))
 def test_order(engine, forms, sql, want, form):
     assert ordered(rows_of(engine, sql, forms[form])) == ordered(want)
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fusiondelta import EngineProfile, ExecutionError, FusionDeltaEngine, ParquetSource, SqlError
-from tests.harness.rows import bag, rows_of
+from tests.harness.rows import bag, cases, rows_of
 from tests.harness.table_forms import FORMS, table_forms
 
 INT = pa.int64()
@@ -407,14 +407,7 @@ def shared(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("sql", "want"),
-    [
-        pytest.param(sql, want, id=f"{subject}: {sql[:60]}")
-        for subject, cases in ROWS.items()
-        for sql, want in cases.items()
-    ],
-)
+@pytest.mark.parametrize(("sql", "want"), cases(ROWS))
 def test_rows(shared, forms, sql, want, form):
     assert bag(rows_of(shared, sql, forms[form])) == bag(want)
 
