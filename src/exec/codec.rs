@@ -1,5 +1,6 @@
 //! The logical codec that carries tables and functions across the seam by handle.
 //!
+//! Functions that both sides have go by their names, unless the context has put its own in their place.
 //! Encoding happens inside the pooled context, decoding inside the extension, in one process: bytes
 //! hold a number, the thing itself waits here. Our own tables arrive unwrapped (datafusion-ffi knows its
 //! own library), foreign ones stay behind FFI, and so do functions. A codec belongs to one pooled context,
@@ -16,7 +17,7 @@ use datafusion::logical_expr::{AggregateUDF, Extension, LogicalPlan, ScalarUDF, 
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use parking_lot::Mutex;
 
-/// Functions that both sides have: they go by their names.
+/// Functions that both sides have.
 static SHARED: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let scalars = SessionStateDefaults::default_scalar_functions();
     let aggregates = SessionStateDefaults::default_aggregate_functions();
@@ -48,6 +49,8 @@ struct Carried {
 #[derive(Clone, Debug, Default)]
 pub struct HandleCodec {
     carried: Arc<Mutex<Carried>>,
+    /// Names of functions that the context has in the place of shared ones.
+    replaced: Arc<Mutex<HashSet<String>>>,
 }
 
 impl HandleCodec {
@@ -56,6 +59,15 @@ impl HandleCodec {
         let before = std::mem::take(&mut self.carried.lock().things);
         // It may be Python's, and is not dropped under the lock.
         drop(before);
+    }
+
+    /// Carries a function of this name from now on, whether both sides have one or not.
+    pub fn replace(&self, name: String) {
+        self.replaced.lock().insert(name);
+    }
+
+    fn goes_by_name(&self, name: &str) -> bool {
+        SHARED.contains(name) && !self.replaced.lock().contains(name)
     }
 
     fn put(&self, thing: Thing, buf: &mut Vec<u8>) {
@@ -122,7 +134,7 @@ impl LogicalExtensionCodec for HandleCodec {
     }
 
     fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
-        if !SHARED.contains(node.name()) {
+        if !self.goes_by_name(node.name()) {
             self.put(Thing::Scalar(Arc::new(node.clone())), buf);
         }
         Ok(())
@@ -136,7 +148,7 @@ impl LogicalExtensionCodec for HandleCodec {
     }
 
     fn try_encode_udaf(&self, node: &AggregateUDF, buf: &mut Vec<u8>) -> Result<()> {
-        if !SHARED.contains(node.name()) {
+        if !self.goes_by_name(node.name()) {
             self.put(Thing::Aggregate(Arc::new(node.clone())), buf);
         }
         Ok(())
@@ -150,7 +162,7 @@ impl LogicalExtensionCodec for HandleCodec {
     }
 
     fn try_encode_udwf(&self, node: &WindowUDF, buf: &mut Vec<u8>) -> Result<()> {
-        if !SHARED.contains(node.name()) {
+        if !self.goes_by_name(node.name()) {
             self.put(Thing::Window(Arc::new(node.clone())), buf);
         }
         Ok(())

@@ -33,6 +33,8 @@ use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::recent::Recent;
 use crate::planner;
 use crate::planner::abandoned::{Abandoned, Watching};
+use crate::planner::around;
+use crate::planner::interrupt::{Begin, Watch};
 use crate::store::account::IoAccount;
 use crate::store::profile::StoreProfile;
 use crate::store::{QueryStores, Stores};
@@ -96,8 +98,9 @@ impl QueryPlanner for CatchingPlanner {
 #[derive(Clone, Debug)]
 pub enum Function {
     Scalar(Arc<ScalarUDF>),
-    Aggregate(Arc<AggregateUDF>),
-    Window(Arc<WindowUDF>),
+    /// With how a call of it is stopped.
+    Aggregate(Arc<AggregateUDF>, Begin),
+    Window(Arc<WindowUDF>, Begin),
     Table(Arc<TableFunction>),
 }
 
@@ -105,18 +108,24 @@ impl Function {
     fn name(&self) -> &str {
         match self {
             Self::Scalar(function) => function.name(),
-            Self::Aggregate(function) => function.name(),
-            Self::Window(function) => function.name(),
+            Self::Aggregate(function, _) => function.name(),
+            Self::Window(function, _) => function.name(),
             Self::Table(function) => function.name(),
         }
     }
 
     /// Makes the function known to a session, in place of one of its kind and name.
-    fn register(self, state: &mut SessionState) -> DfResult<()> {
+    fn register(self, state: &mut SessionState, abandoned: &Arc<Abandoned>) -> DfResult<()> {
         match self {
             Self::Scalar(function) => drop(state.register_udf(function)?),
-            Self::Aggregate(function) => drop(state.register_udaf(function)?),
-            Self::Window(function) => drop(state.register_udwf(function)?),
+            Self::Aggregate(function, begin) => {
+                let watch = Watch::within_calls(abandoned, begin);
+                state.register_udaf(around::aggregate(&function, &watch))?;
+            }
+            Self::Window(function, begin) => {
+                let watch = Watch::within_calls(abandoned, begin);
+                state.register_udwf(around::window(&function, &watch))?;
+            }
             Self::Table(function) => {
                 state.register_udtf(function.name(), Arc::clone(function.function()));
             }
@@ -148,10 +157,10 @@ impl Functions {
         drop(before);
     }
 
-    fn register(&self, state: &mut SessionState) -> DfResult<()> {
+    fn register(&self, state: &mut SessionState, abandoned: &Arc<Abandoned>) -> DfResult<()> {
         let known: Vec<_> = self.0.read().values().cloned().collect();
         for function in known {
-            function.register(state)?;
+            function.register(state, abandoned)?;
         }
         Ok(())
     }
@@ -314,11 +323,10 @@ impl Engine {
         config.set_extension(Arc::new(Kept::default()));
         let builder = SessionStateBuilder::new()
             .with_config(config)
-            .with_runtime_env(env)
             .with_default_features()
             .with_query_planner(DeltaPlanner::new());
-        let mut state = planner::state(builder, &abandoned)?;
-        self.functions.register(&mut state)?;
+        let mut state = planner::state(builder, env, &abandoned)?;
+        self.functions.register(&mut state, &abandoned)?;
         let options = Arc::clone(state.config_options());
         state.execution_props_mut().mark_start_execution(options);
         Ok(state)

@@ -40,6 +40,7 @@ use crate::delta::cache;
 use crate::delta::node::{DeltaNode, ScanSpec};
 use crate::delta::provider::DeltaProvider;
 use crate::exec::engine::Engine;
+use crate::planner::bounded;
 use crate::planner::compact::CompactViews;
 use crate::planner::interrupt;
 use crate::planner::properties::Properties;
@@ -194,7 +195,8 @@ pub fn encode(plan: Arc<dyn ExecutionPlan>) -> crate::error::Result<Vec<u8>> {
             node = input;
             is_changed = true;
         }
-        if let Some(bare) = interrupt::bare(&node)? {
+        let bare = [interrupt::bare(&node)?, bounded::bare(&node)?];
+        if let Some(bare) = bare.into_iter().flatten().next() {
             node = bare;
             is_changed = true;
         }

@@ -2,15 +2,18 @@
 //! what it gets wrong is put right.
 
 pub mod abandoned;
+pub mod around;
 mod as_inner;
-mod bounded;
+pub mod bounded;
 pub mod calls;
 pub mod cast_names;
 pub mod compact;
+mod defaults;
 mod dependencies;
 mod expressions;
 pub mod floats;
 pub mod interrupt;
+mod intervals;
 pub mod merge_keys;
 pub mod one_input;
 mod ordinals;
@@ -27,6 +30,7 @@ pub mod sums;
 pub mod syntax;
 mod unions;
 mod using;
+mod window_functions;
 mod windows;
 
 use std::sync::Arc;
@@ -34,6 +38,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ReturnFieldArgs;
 use datafusion::optimizer::AnalyzerRule;
@@ -41,8 +46,10 @@ use datafusion::optimizer::AnalyzerRule;
 use abandoned::Abandoned;
 use expressions::SoundExpressions;
 use floats::{canonical, zeros};
+use intervals::Intervals;
 use set_operations::CountedSetOperations;
 use subqueries::Subqueries;
+use window_functions::SoundWindows;
 
 /// The field of a function that gives the type of its first argument, and NULL where an argument is.
 fn field_of_first(name: &str, arguments: &ReturnFieldArgs) -> Result<FieldRef> {
@@ -57,19 +64,27 @@ fn field_of_first(name: &str, arguments: &ReturnFieldArgs) -> Result<FieldRef> {
 /// A session that plans by these rules, and knows their functions.
 ///
 /// The rules come after DataFusion's own, which settle types. What runs ends once it is `abandoned`.
-pub fn state(builder: SessionStateBuilder, abandoned: &Arc<Abandoned>) -> Result<SessionState> {
-    let rules: [Arc<dyn AnalyzerRule + Send + Sync>; 3] = [
+pub fn state(
+    builder: SessionStateBuilder,
+    env: Arc<RuntimeEnv>,
+    abandoned: &Arc<Abandoned>,
+) -> Result<SessionState> {
+    let rules: [Arc<dyn AnalyzerRule + Send + Sync>; 4] = [
         Arc::new(CountedSetOperations),
         Arc::new(Subqueries::default()),
         Arc::new(SoundExpressions),
+        Arc::new(SoundWindows {
+            abandoned: Arc::clone(abandoned),
+            pool: Arc::clone(&env.memory_pool),
+        }),
     ];
     let builder = builder
         .with_optimizer_rules(pushdown::logical_rules())
-        .with_physical_optimizer_rules(pushdown::physical_rules(abandoned));
+        .with_physical_optimizer_rules(pushdown::physical_rules(abandoned, &env.memory_pool));
     let builder = rules
         .into_iter()
         .fold(builder, SessionStateBuilder::with_analyzer_rule);
-    let mut state = builder.build();
+    let mut state = builder.with_runtime_env(env).build();
     for function in [sums::checked_sum(), string_agg::string_agg()]
         .into_iter()
         .chain(floats::aggregates())
@@ -83,10 +98,13 @@ pub fn state(builder: SessionStateBuilder, abandoned: &Arc<Abandoned>) -> Result
         zeros::function(),
         merge_keys::function(),
         cast_names::function(),
+        intervals::function(),
     ];
+    canonical::aggregates(&mut state)?;
     for function in overflow::functions().chain(own) {
         state.register_udf(function)?;
     }
+    state.register_expr_planner(Arc::new(Intervals))?;
     bounded::bound(&mut state)?;
     Ok(state)
 }

@@ -6,8 +6,8 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType as SqlType, Expr as SqlExpr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    SelectItem, SetExpr, Statement, TableFactor, TimezoneInfo, UnaryOperator, Value, VisitMut,
-    VisitorMut, visit_expressions, visit_expressions_mut,
+    SelectItem, SetExpr, Statement, TableFactor, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
+    VisitMut, VisitorMut, visit_expressions, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -65,8 +65,14 @@ impl VisitorMut for Repair<'_> {
             });
             if is_swapped.is_break() {
                 // What stands before it took part in the wrong order too.
+                let mut texts = Texts::default();
+                let _ = whole.visit(&mut texts);
+                texts.is_back = true;
                 match parse(&whole.to_string(), self.dialect, RECURSION_LIMIT) {
-                    Ok((anew, None)) => *whole = anew,
+                    Ok((mut anew, None)) => {
+                        let _ = anew.visit(&mut texts);
+                        *whole = anew;
+                    }
                     _ => {
                         return ControlFlow::Break(NativeError::new(
                             ErrorKind::Sql,
@@ -83,6 +89,34 @@ impl VisitorMut for Repair<'_> {
 
     fn post_visit_expr(&mut self, _: &mut SqlExpr) -> ControlFlow<NativeError> {
         self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+/// Texts with a backslash, which some dialects read otherwise than they are written, in a place of their own while
+/// an expression is said anew.
+#[derive(Default)]
+struct Texts {
+    taken: Vec<Value>,
+    is_back: bool,
+}
+
+impl VisitorMut for Texts {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        const PLACE: &str = "\u{1}text ";
+        let text = value.value.clone().into_string().unwrap_or_default();
+        if self.is_back {
+            let place = text.strip_prefix(PLACE).and_then(|n| n.parse().ok());
+            if let Some(taken) = place.and_then(|place: usize| self.taken.get(place)) {
+                value.value = taken.clone();
+            }
+        } else if text.contains('\\') || text.starts_with(PLACE) {
+            let place = format!("{PLACE}{}", self.taken.len());
+            let taken = std::mem::replace(&mut value.value, Value::SingleQuotedString(place));
+            self.taken.push(taken);
+        }
         ControlFlow::Continue(())
     }
 }
@@ -251,6 +285,8 @@ fn repair(part: &mut SqlExpr) {
         }
         SqlExpr::InList { list, .. } => list.iter_mut().for_each(keep_digits),
         SqlExpr::Function(function) if function.over.is_some() => take_null_treatment(function),
+        // A literal is planned as if nothing was around it: no query, no common table expression.
+        SqlExpr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
         _ => {}
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinType, NullEquality, Result, internal_err};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection};
@@ -30,6 +31,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use super::abandoned::Abandoned;
+use super::bounded::BoundedLiterals;
 use super::compact::CompactedViews;
 use super::dependencies::{self, SoundDependencies};
 use super::floats::canonical::is_float;
@@ -192,6 +194,7 @@ fn is_total(plan: &LogicalPlan) -> bool {
 /// DataFusion's rules for physical plans, kept from what they get wrong, and what lets a plan be abandoned.
 pub fn physical_rules(
     abandoned: &Arc<Abandoned>,
+    pool: &Arc<dyn MemoryPool>,
 ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
     for rule in PhysicalOptimizer::new().rules {
@@ -210,6 +213,7 @@ pub fn physical_rules(
                 rules.push(rule);
                 rules.push(Arc::new(Interruptible(Arc::clone(abandoned))));
                 rules.push(Arc::new(CompactedViews));
+                rules.push(Arc::new(BoundedLiterals(Arc::clone(pool))));
             }
             _ => rules.push(rule),
         }

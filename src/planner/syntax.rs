@@ -4,14 +4,15 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArguments, GroupByExpr, GroupByWithModifier, OrderBy, Query, Select,
-    SetExpr, TableAlias, TableFactor, TableFunctionArgs, Visit, VisitMut, Visitor,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+    GroupByWithModifier, ObjectNamePart, OrderBy, Query, Select, SetExpr, TableAlias, TableFactor,
+    TableFunctionArgs, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use datafusion::sql::sqlparser::dialect::Dialect;
 
 use super::parse;
-use super::{ordinals, row_values, using, windows};
+use super::{defaults, ordinals, row_values, using, windows};
 use crate::error::{ErrorKind, NativeError, Result};
 
 /// Puts right what the planner or the parser gets wrong in a statement or an expression.
@@ -27,15 +28,60 @@ pub fn corrected<T: Visit + VisitMut>(
     zone: Option<&str>,
 ) -> Result<()> {
     check(parsed)?;
+    unnested(parsed);
     windows::inline(parsed)?;
     ordinals::resolve(parsed)?;
     row_values::compared(parsed)?;
     using::resolve(parsed)?;
     parse::repaired(parsed, dialect)?;
+    defaults::beside(parsed);
     if zone.is_none() {
         parse::zoned(parsed);
     }
     Ok(())
+}
+
+/// `LATERAL unnest(x)` as `unnest(x)`, which may be of the tables before it anyway: the planner takes the one for a
+/// table function.
+fn unnested(parsed: &mut impl VisitMut) {
+    let _ = parsed.visit(&mut Unnested);
+}
+
+struct Unnested;
+
+impl VisitorMut for Unnested {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Function {
+            lateral: true,
+            name,
+            args,
+            with_ordinality: false,
+            alias,
+        } = factor
+        else {
+            return ControlFlow::Continue(());
+        };
+        let is_unnest = match name.0.as_slice() {
+            [ObjectNamePart::Identifier(name)] => parse::folded(name) == "unnest",
+            _ => false,
+        };
+        let lists = args.iter().map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(list)) => Some(list.clone()),
+            _ => None,
+        });
+        if let (true, Some(array_exprs)) = (is_unnest, lists.collect()) {
+            *factor = TableFactor::UNNEST {
+                alias: alias.take(),
+                array_exprs,
+                with_offset: false,
+                with_offset_alias: None,
+                with_ordinality: false,
+            };
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// # Errors

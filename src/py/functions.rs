@@ -20,10 +20,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::capsules;
-use super::interruptible::Interruptible;
+use super::interruptible;
 use crate::error::{ErrorKind, NativeError};
 use crate::exec::engine::{self, Kept};
 use crate::exec::sql;
+use crate::planner::abandoned::Watching;
 use crate::runtime;
 
 /// A function as `fusiondelta.engine` describes it.
@@ -95,11 +96,11 @@ fn scalar(function: &Arc<ScalarUDF>) -> engine::Function {
 }
 
 fn aggregate(function: &Arc<AggregateUDF>) -> engine::Function {
-    engine::Function::Aggregate(Arc::clone(function))
+    engine::Function::Aggregate(Arc::clone(function), interruptible::begin)
 }
 
 fn window(function: &Arc<WindowUDF>) -> engine::Function {
-    engine::Function::Window(Arc::clone(function))
+    engine::Function::Window(Arc::clone(function), interruptible::begin)
 }
 
 /// A scalar function of another library, which calls Python, and is interrupted where the query is abandoned.
@@ -138,12 +139,10 @@ impl ScalarUDFImpl for ForeignFunction {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let begin = |py: Python<'_>| Interruptible::begin(py, &arguments.config_options);
-        let interruptible = Python::try_attach(begin).flatten();
+        let watching = arguments.config_options.extensions.get::<Watching>();
+        let call = watching.and_then(|watching| interruptible::begin(&watching.0));
         let result = self.inner.invoke_with_args(arguments);
-        if let Some(interruptible) = interruptible {
-            Python::try_attach(|py| interruptible.end(py));
-        }
+        drop(call);
         result
     }
 }
@@ -255,12 +254,11 @@ impl ScalarUDFImpl for Function {
         };
         let given = arguments.args.iter().map(|value| value.to_array(count));
         let given = given.collect::<Result<Vec<_>>>()?;
+        let watching = arguments.config_options.extensions.get::<Watching>();
         let called = Python::try_attach(|py| {
-            let interruptible = Interruptible::begin(py, &arguments.config_options);
+            let call = watching.and_then(|watching| interruptible::begin(&watching.0));
             let called = self.call(py, &given, count);
-            if let Some(interruptible) = interruptible {
-                interruptible.end(py);
-            }
+            drop(call);
             called
         });
         let array = match called {

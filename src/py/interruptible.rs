@@ -1,17 +1,17 @@
 //! Functions of Python that end with the query that calls them.
 #![allow(unsafe_code)]
 
+use std::any::Any;
 use std::cell::OnceCell;
 use std::ffi::c_long;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datafusion::common::config::ConfigOptions;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
-use crate::planner::abandoned::{Stopping, Watching};
+use crate::planner::abandoned::{Abandoned, Stopping};
 use crate::runtime;
 
 thread_local! {
@@ -37,46 +37,48 @@ impl Call {
 }
 
 /// A call that is interrupted once the query is abandoned: its Python code, at its next instruction.
-pub struct Interruptible {
+struct Interruptible {
     call: Arc<Call>,
     _stopping: Stopping,
 }
 
-impl Interruptible {
-    /// Begins a call of Python on this thread; nothing where nobody could abandon it.
-    pub fn begin(py: Python<'_>, settings: &ConfigOptions) -> Option<Self> {
-        let watching = settings.extensions.get::<Watching>()?;
-        let call = Arc::new(Call {
-            thread: thread(py)?,
-            is_there: AtomicBool::new(true),
-        });
-        let called = Arc::clone(&call);
-        let stopping = watching.0.stopping(move || {
-            let called = Arc::clone(&called);
-            // Who abandons a query does not wait for Python.
-            let Ok(runtime) = runtime::handle() else {
-                return;
-            };
-            runtime.spawn_blocking(move || {
-                Python::try_attach(|py| {
-                    // Once: what it does on its way out is not interrupted.
-                    if called.is_there.swap(false, Ordering::Relaxed) {
-                        let interrupt = py.get_type::<PyKeyboardInterrupt>();
-                        called.raise(py, Some(interrupt.as_any()));
-                    }
-                });
+/// Begins a call of Python on this thread, which ends when what is given is dropped; nothing where the interpreter
+/// ends.
+pub fn begin(abandoned: &Arc<Abandoned>) -> Option<Box<dyn Any>> {
+    let call = Arc::new(Call {
+        thread: Python::try_attach(thread).flatten()?,
+        is_there: AtomicBool::new(true),
+    });
+    let called = Arc::clone(&call);
+    let stopping = abandoned.stopping(move || {
+        let called = Arc::clone(&called);
+        // Who abandons a query does not wait for Python.
+        let Ok(runtime) = runtime::handle() else {
+            return;
+        };
+        runtime.spawn_blocking(move || {
+            Python::try_attach(|py| {
+                // Once: what it does on its way out is not interrupted.
+                if called.is_there.swap(false, Ordering::Relaxed) {
+                    let interrupt = py.get_type::<PyKeyboardInterrupt>();
+                    called.raise(py, Some(interrupt.as_any()));
+                }
             });
         });
-        Some(Self {
-            call,
-            _stopping: stopping,
-        })
-    }
+    });
+    Some(Box::new(Interruptible {
+        call,
+        _stopping: stopping,
+    }))
+}
 
-    /// Ends it: nothing is raised in this thread any more.
-    pub fn end(self, py: Python<'_>) {
-        self.call.is_there.store(false, Ordering::Relaxed);
-        self.call.raise(py, None);
+impl Drop for Interruptible {
+    /// Nothing is raised in this thread any more.
+    fn drop(&mut self) {
+        Python::try_attach(|py| {
+            self.call.is_there.store(false, Ordering::Relaxed);
+            self.call.raise(py, None);
+        });
     }
 }
 

@@ -67,6 +67,13 @@ impl NativeCodec {
         capsules::codec_capsule(py, exported)
     }
 
+    /// Carries functions of these names, which the context has in the place of shared ones.
+    fn replace(&self, names: Vec<String>) {
+        for name in names {
+            self.codec.replace(name);
+        }
+    }
+
     /// Forgets the tables of a crossing that did not come to an end.
     fn clear(&self) {
         self.codec.clear();

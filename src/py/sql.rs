@@ -7,7 +7,7 @@ use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
 use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
 use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_TABLE_ALIAS};
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use pyo3::prelude::*;
 
 use crate::error::{ErrorKind, NativeError};
@@ -266,6 +266,43 @@ pub fn placeholders(sql: &str, dialect: &str) -> Vec<String> {
     dialect_from_str(dialect).map_or_else(Vec::new, |dialect| named(sql, dialect.as_ref()))
 }
 
+/// Where in a text its lines and columns are.
+struct Places<'a> {
+    text: &'a str,
+    lines: Vec<usize>,
+}
+
+impl<'a> Places<'a> {
+    fn of(text: &'a str) -> Self {
+        let ends = text.match_indices('\n').map(|(end, _)| end + 1);
+        Self {
+            text,
+            lines: std::iter::once(0).chain(ends).collect(),
+        }
+    }
+
+    fn at(&self, place: Location) -> usize {
+        let number = |n: u64| usize::try_from(n.saturating_sub(1)).unwrap_or(usize::MAX);
+        let start = self.lines.get(number(place.line));
+        let start = start.copied().unwrap_or(self.text.len());
+        let mut characters = self.text[start..].char_indices();
+        match characters.nth(number(place.column)) {
+            Some((within, _)) => start + within,
+            None => self.text.len(),
+        }
+    }
+
+    fn from(&self, place: Location) -> &'a str {
+        &self.text[self.at(place)..]
+    }
+
+    fn between(&self, from: Location, to: Location) -> &'a str {
+        self.text
+            .get(self.at(from)..self.at(to))
+            .unwrap_or_default()
+    }
+}
+
 /// A table of a query that is to be read at a version of its own: the alias it goes by, its name, and the
 /// version or the time.
 type Pin = (String, String, Option<u64>, Option<String>);
@@ -292,7 +329,8 @@ fn pinned(sql: &str, dialect: &dyn Dialect) -> Result<(String, Vec<Pin>), Native
     };
     let mut pins: Vec<Pin> = Vec::new();
     let mut out = String::new();
-    let mut written = 0;
+    let places = Places::of(sql);
+    let mut from = Location::new(1, 1);
     for at in 0..solid.len() {
         let is_version = word(at + 1, "VERSION");
         if !(is_version || word(at + 1, "TIMESTAMP")) || !word(at + 2, "AS") || !word(at + 3, "OF")
@@ -328,9 +366,7 @@ fn pinned(sql: &str, dialect: &dyn Dialect) -> Result<(String, Vec<Pin>), Native
         };
         let label = version.map_or_else(|| time.clone().unwrap_or_default(), |v| v.to_string());
         let alias = format!("{base}@{label}");
-        for token in &tokens[written..solid[at]] {
-            out.push_str(&token.token.to_string());
-        }
+        out.push_str(places.between(from, tokens[solid[at]].span.start));
         out.push_str(&format!("\"{}\"", alias.replace('"', "\"\"")));
         // Columns are still called by the table's own name, unless it is given another.
         let has_alias = solid.get(at + 5).is_some_and(|i| match &tokens[*i].token {
@@ -344,7 +380,7 @@ fn pinned(sql: &str, dialect: &dyn Dialect) -> Result<(String, Vec<Pin>), Native
         if !has_alias {
             out.push_str(&format!(" AS \"{}\"", base.replace('"', "\"\"")));
         }
-        written = value + 1;
+        from = tokens[*value].span.end;
         if !pins.iter().any(|(known, ..)| *known == alias) {
             pins.push((alias, base, version, time));
         }
@@ -352,8 +388,6 @@ fn pinned(sql: &str, dialect: &dyn Dialect) -> Result<(String, Vec<Pin>), Native
     if pins.is_empty() {
         return unchanged();
     }
-    for token in &tokens[written..] {
-        out.push_str(&token.token.to_string());
-    }
+    out.push_str(places.from(from));
     Ok((out, pins))
 }

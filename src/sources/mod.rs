@@ -6,6 +6,7 @@ mod dictionaries;
 pub mod files;
 pub mod guard;
 mod headers;
+mod located;
 mod nulls;
 mod observed;
 pub mod parquet;

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::guard::FloatGuard;
+use super::located::located;
 use crate::metrics::observe::observed;
 
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct ObservedTable(pub ListingTable);
 
 impl ObservedTable {
     fn guarded(&self, scan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-        FloatGuard::over(observed(scan)?, &self.0.schema())
+        FloatGuard::over(located(observed(scan)?)?, &self.0.schema())
     }
 }
 

@@ -83,7 +83,7 @@ class Campaign:
         self._early: Counter[str] = Counter()
 
     def run(self, *, statements: int | None = None, seconds: float | None = None) -> Report:
-        """Go on until there were so many statements, or so many seconds."""
+        """Go on until there were so many statements, or so many seconds, or Ctrl-C."""
         end = None if seconds is None else time.monotonic() + seconds
         number = 0
         with contextlib.closing(Engines()) as engines:
@@ -93,11 +93,13 @@ class Campaign:
                 late = end is not None and time.monotonic() > end
                 return late or (statements is not None and engines.statements >= statements)
 
-            while not is_over():
-                rng = random.Random(f"{self._seed}-{number}")
-                number += 1
-                with tempfile.TemporaryDirectory(prefix="differential-") as folder:
-                    self._database(rng, engines, Path(folder), is_over)
+            with contextlib.suppress(KeyboardInterrupt):
+                while not is_over():
+                    rng = random.Random(f"{self._seed}-{number}")
+                    number += 1
+                    with tempfile.TemporaryDirectory(prefix="differential-") as folder:
+                        self._database(rng, engines, Path(folder), is_over)
+            self.report.statements = engines.statements
         return self.report
 
     def _database(

@@ -48,10 +48,12 @@ OTHERS = frozenset(
         "full_joins",
         "cross_joins",
         "using",
+        "natural",
         "non_equality",
         "semi_joins",
         "derived",
         "ctes",
+        "recursive",
         "values",
         "unnest",
         # clauses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -13,7 +14,7 @@ from tests.differential.schemas import Database, plain
 
 MEMORY = "memory"
 MIXED = "mixed"
-ONE_KIND = (MEMORY, "batches", "parquet", "delta", "delta_partitioned", "delta_vectors")
+ONE_KIND = (MEMORY, "batches", "parquet", "hive", "delta", "delta_partitioned", "delta_vectors")
 FORMS = (*ONE_KIND, MIXED)
 _VECTORS = {"delta.enableDeletionVectors": "true"}
 
@@ -40,6 +41,7 @@ def one(form: str, table: pa.Table, folder: Path, engine: Any) -> Any:
         return pa.Table.from_batches(batches, table.schema)
     writers = {
         "parquet": _parquet,
+        "hive": _hive,
         "delta": _delta,
         "delta_partitioned": _partitioned,
         "delta_vectors": _vectors,
@@ -65,6 +67,18 @@ def _parquet(table: pa.Table, folder: Path, engine: Any) -> Any:
             use_dictionary=number != 1,
         )
     return fusiondelta.ParquetSource(str(folder))
+
+
+def _hive(table: pa.Table, folder: Path, engine: Any) -> Any:
+    if "g" not in table.column_names or not table.num_rows or table["g"].null_count:
+        return _parquet(table, folder, engine)
+    groups = table["g"].to_pylist()
+    for value in sorted(set(groups)):
+        rows = [at for at, other in enumerate(groups) if other == value]
+        part = folder / f"g={quote(value)}"
+        part.mkdir()
+        parquet.write_table(table.take(rows).drop_columns("g"), part / "part.parquet")
+    return fusiondelta.ParquetSource(str(folder), partition_columns={"g": pa.string()})
 
 
 def _delta(table: pa.Table, folder: Path, engine: Any) -> Any:

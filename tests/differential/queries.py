@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from tests.differential.aggregates import call, grouping, window_call
 from tests.differential.expressions import any_type, expression, made
-from tests.differential.scopes import SCALARS, Making, Scope
-from tests.differential.sources import source
+from tests.differential.scopes import SCALARS, Making, Scope, column
+from tests.differential.sources import condition, relation, source
 from tests.differential.subqueries import subquery
 from tests.differential.tree import (
     Body,
@@ -17,11 +17,14 @@ from tests.differential.tree import (
     Expr,
     Group,
     Item,
+    Join,
+    Named,
     NamedWindow,
     Order,
     Query,
     Select,
     SetOperation,
+    Source,
     Window,
 )
 
@@ -40,8 +43,12 @@ def statement(
     if making.chance(0.15, "ctes"):
         for _ in range(rng.choice((1, 1, 2))):
             name = making.name("w")
-            query, kinds = nested(making, Scope())
-            ctes.append(Cte(name, query))
+            if making.chance(0.3, "recursive"):
+                cte, kinds = _recursive(making, name)
+            else:
+                query, kinds = nested(making, Scope())
+                cte = Cte(name, query)
+            ctes.append(cte)
             making.ctes[name] = kinds
     body, order = _body(making, Scope(), None, None)
     if order:
@@ -65,6 +72,42 @@ def nested(making: Making, outer: Scope) -> tuple[Query, dict[str, str]]:
     if not order and making.chance(0.15, "limit"):
         return Query(body, (), _of_all(making, body), rng.choice((0, 1, 4, 10))), kinds
     return Query(body, (), order), kinds
+
+
+def _recursive(making: Making, name: str) -> tuple[Cte, dict[str, str]]:
+    """A recursive query whose rows end after three steps."""
+    rng = making.rng
+    kinds = {"id": "int", "k": rng.choice(("int", "text"))}
+    found, scope = source(making, Scope(), nested, most=1)
+    first = Select(
+        (Item(made("int", "0"), "id"), Item(_typed(making, scope, kinds["k"]), "k")),
+        found,
+        expression(making, "bool", scope, 1),
+    )
+    alias = making.name("r")
+    step: Source = Named(name, alias)
+    seen = Scope(tuple(column(alias, one, kind) for one, kind in kinds.items()))
+    bound = made("bool", "(", seen.columns[0], " < 3)")
+    if making.chance(0.6, "joins"):
+        other, there = relation(making, Scope(), nested)
+        step = Join(step, "JOIN", other, condition(making, seen, there))
+        seen = seen.joined(there)
+    more = Select(
+        (
+            Item(made("int", "(", seen.columns[0], " + 1)"), "id"),
+            Item(_typed(making, seen, kinds["k"]), "k"),
+        ),
+        step,
+        bound,
+    )
+    operator = rng.choice(("UNION ALL", "UNION"))
+    return Cte(name, Query(SetOperation(first, operator, more)), recursive=True), kinds
+
+
+def _typed(making: Making, scope: Scope, kind: str) -> Expr:
+    # What both parts give has one type, to the last bit.
+    word = {"int": "BIGINT", "text": "VARCHAR"}[kind]
+    return made(kind, "CAST(", expression(making, kind, scope.at("select"), 1), f" AS {word})")
 
 
 def _items(body: Body) -> tuple[Item, ...]:

@@ -79,8 +79,7 @@ def _joined(
     kinds += ["FULL JOIN"] * ("full_joins" in making.features)
     kind = rng.choice(kinds)
     if isinstance(left, Named) and making.chance(0.1, "using"):
-        shared = {one.sql().split(".")[1]: one.type for one in scope.columns}
-        there = {one.sql().split(".")[1]: one.type for one in right_scope.columns}
+        shared, there = _by_name(scope), _by_name(right_scope)
         common = [n for n in ("k", "g", "id") if n in shared and shared[n] == there.get(n)]
         if common:
             # The merged column has no table before it.
@@ -88,10 +87,23 @@ def _joined(
             return Join(left, kind, right, None, common[0]), replace(
                 both, columns=(*both.columns, merged, merged)
             )
+    if isinstance(left, Named) and isinstance(right, Named) and making.chance(0.05, "natural"):
+        here, there = _by_name(scope), _by_name(right_scope)
+        common = [name for name in here if name in there]
+        if common and all(here[n] == there[n] and here[n] in SCALARS for n in common):
+            merged = tuple(Expr(here[n], (n,)) for n in common)
+            word = rng.choice(
+                ("NATURAL JOIN", *["NATURAL LEFT JOIN"] * ("outer_joins" in making.features))
+            )
+            return Join(left, word, right), replace(both, columns=(*both.columns, *merged))
     if making.chance(0.12, "semi_joins"):
         word = rng.choice(("LEFT SEMI JOIN", "LEFT ANTI JOIN"))
         return Join(left, word, right, condition(making, scope, right_scope)), scope
     return Join(left, kind, right, condition(making, scope, right_scope)), both
+
+
+def _by_name(scope: Scope) -> dict[str, str]:
+    return {one.sql().split(".")[1]: one.type for one in scope.columns}
 
 
 def _lateral(making: Making, query: MakeQuery, left: Source, scope: Scope) -> tuple[Source, Scope]:

@@ -355,6 +355,7 @@ class Cte(Node):
 
     name: str
     query: Query
+    recursive: bool = False
 
     def sql(self) -> str:
         """The text."""
@@ -375,7 +376,8 @@ class Query(Node):
         """The text."""
         texts = []
         if self.ctes:
-            texts.append("WITH " + ", ".join(cte.sql() for cte in self.ctes))
+            word = "WITH RECURSIVE " if any(cte.recursive for cte in self.ctes) else "WITH "
+            texts.append(word + ", ".join(cte.sql() for cte in self.ctes))
         texts.append(self.body.sql())
         if self.order:
             texts.append("ORDER BY " + ", ".join(one.sql() for one in self.order))
@@ -387,7 +389,7 @@ class Query(Node):
 
     def smaller(self) -> Iterator[Query]:
         """What is in it alone, without a clause, or with a key or a column less."""
-        yield from (cte.query for cte in self.ctes)
+        yield from (cte.query for cte in self.ctes if not cte.recursive)
         for node in nodes(self.body):
             if isinstance(node, Derived):
                 yield node.query
@@ -422,6 +424,8 @@ def changes(node: Any, *names: str) -> Iterator[Any]:
 def reductions(node: Any) -> Iterator[Any]:
     """The node with one thing in it smaller, large steps first."""
     yield from node.smaller()
+    if isinstance(node, Cte) and node.recursive:
+        return  # without its condition it would not end
     for field in dataclasses.fields(node):
         value = getattr(node, field.name)
         if isinstance(value, Node):

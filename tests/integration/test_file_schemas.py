@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from fusiondelta import CsvSource, ExecutionError, FusionDeltaEngine, JsonSource, SourceError
+from fusiondelta import (
+    CsvSource,
+    EngineProfile,
+    ExecutionError,
+    FusionDeltaEngine,
+    JsonSource,
+    SourceError,
+)
 
 
 def _rows(engine: FusionDeltaEngine, source: object, sql: str = "SELECT * FROM t") -> list[dict]:
@@ -30,7 +38,27 @@ def test_a_column_that_is_empty_at_first_has_its_values(engine, tmp_path):
 def test_a_value_of_another_type_is_an_error_with_its_line(engine, tmp_path):
     lines = "".join(f"{i},{i}\n" for i in range(1500))
     place = _write(tmp_path / "c", a_csv=f"id,x\n{lines}1500,hello\n")
-    with pytest.raises(ExecutionError, match=r"hello.*line 1501"):
+    with pytest.raises(ExecutionError, match=r"c/a\.csv: .*hello.*line 1501"):
+        _rows(engine, CsvSource(place), "SELECT sum(x) FROM t")
+
+
+def test_a_line_that_is_no_json_is_an_error_of_its_file(engine, tmp_path):
+    lines = "".join(f'{{"id":{i}}}\n' for i in range(100))
+    place = _write(tmp_path / "j", a_json=lines, b_json=lines + '{"id":"x"}\n')
+    source = JsonSource(place, schema=pa.schema([("id", pa.int64())]))
+    with pytest.raises(ExecutionError, match=r"j/b\.json: .*\"x\"") as failed:
+        _rows(engine, source, "SELECT sum(id) FROM t")
+    assert "a.json" not in str(failed.value)
+
+
+def test_lines_of_a_part_are_counted_from_its_begin(tmp_path):
+    lines = "".join(f"{i},{i}\n" for i in range(4000))
+    place = _write(tmp_path / "c", a_csv=f"id,x\n{lines}4000,hello\n")
+    options = {"datafusion.optimizer.repartition_file_min_size": 1}
+    with (
+        FusionDeltaEngine(EngineProfile(target_partitions=4, options=options)) as engine,
+        pytest.raises(ExecutionError, match=r"a\.csv: .*hello.*line \d+.*counted from byte \d+"),
+    ):
         _rows(engine, CsvSource(place), "SELECT sum(x) FROM t")
 
 
@@ -60,8 +88,6 @@ def test_names_with_odd_characters_are_found(engine, tmp_path):
 
 
 def test_files_in_partition_folders_need_one_header(engine, tmp_path):
-    import pyarrow as pa
-
     _write(tmp_path / "p", a_csv="")
     for day, header in (("1", "id,x\n1,2\n"), ("2", "x,id\n2,1\n")):
         folder = tmp_path / "q" / f"day={day}"

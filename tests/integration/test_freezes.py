@@ -30,9 +30,11 @@ KEEPS_ITS_THREAD = {
     "ON a.value * 7 < b.value - 10000000",
     "hash join on one key": f"SELECT sum(a.value) FROM (SELECT value, 1 AS k FROM {SERIES}) a "
     f"JOIN (SELECT value, 1 AS k FROM {SERIES}) b ON a.k = b.k",
-    "unnest": "SELECT count(*) FROM (SELECT unnest(range(0, 1000000)) FROM "
-    "generate_series(1, 100000))",
+    "unnest": "SELECT count(*) FROM (SELECT unnest(range(0, 1000)) FROM "
+    "generate_series(1, 100000000))",
     "large values while it is planned": "SELECT length(repeat('x', 2000000000))",
+    "window over whole frames": "SELECT count(m) FROM (SELECT median(value) OVER (ORDER BY value) "
+    "AS m FROM generate_series(1, 300000))",
     "window": "SELECT count(s) FROM (SELECT sum(value) OVER (ORDER BY value ROWS BETWEEN 100000 "
     "PRECEDING AND 100000 FOLLOWING) AS s FROM generate_series(1, 30000000))",
 }
@@ -94,12 +96,12 @@ def test_an_interrupt_is_honoured(sql):
     assert took < SOON
 
 
-JOINS = [name for name in KEEPS_ITS_THREAD if "join" in name]
+ENDS = [name for name in KEEPS_ITS_THREAD if "join" in name or "window" in name]
 
 
-@pytest.mark.parametrize("name", JOINS)
+@pytest.mark.parametrize("name", ENDS)
 def test_nothing_computes_on_after_the_deadline(name):
-    """Another query runs, and the processor is idle long before the join would have ended."""
+    """Another query runs, and the processor is idle long before the operator would have ended."""
     with start(KEEPS_ITS_THREAD[name], 1) as child:
         try:
             assert child.stdout.readline() == "READY\n"

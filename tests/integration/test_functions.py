@@ -8,7 +8,8 @@ import threading
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from datafusion import udf
+from datafusion import Accumulator, udaf, udf, udwf
+from datafusion.user_defined import WindowEvaluator
 
 from fusiondelta import (
     ConfigurationError,
@@ -172,6 +173,61 @@ def test_a_function_ends_with_its_query(engine, registered, end):
     engine.register_function("same", lambda n: n, [INT], INT)
     for _ in range(20):
         assert len(_rows(engine, "SELECT same(id) FROM t")) == 3
+
+
+class Spins(Accumulator):
+    """Computes until it is interrupted, in one of its steps."""
+
+    step = "update"
+    ended = threading.Event()
+
+    def _spin(self, step):
+        count = 0
+        try:
+            while step == self.step:
+                count += 1
+        finally:
+            if step == self.step:
+                self.ended.set()
+
+    def update(self, values):
+        self._spin("update")
+
+    def merge(self, states):
+        self._spin("merge")
+
+    def state(self):
+        return [pa.scalar(0, INT)]
+
+    def evaluate(self):
+        self._spin("evaluate")
+        return pa.scalar(0, INT)
+
+
+class Turns(WindowEvaluator):
+    def evaluate_all(self, values, num_rows):
+        Spins()._spin("evaluate_all")
+        return pa.array([0] * num_rows, INT)
+
+
+@pytest.mark.parametrize(
+    ("call", "step"),
+    [
+        ("total(id)", "update"),
+        ("total(id)", "evaluate"),
+        ("total(id) OVER (ORDER BY id)", "update"),
+        ("total(id) OVER (ORDER BY id)", "evaluate"),
+        ("turned(id) OVER (ORDER BY id)", "evaluate_all"),
+    ],
+)
+def test_aggregates_and_windows_end_with_their_query(engine, monkeypatch, call, step):
+    monkeypatch.setattr(Spins, "step", step)
+    monkeypatch.setattr(Spins, "ended", threading.Event())
+    engine.register_udf(udaf(Spins, INT, INT, [INT], "volatile", "total"))
+    engine.register_udf(udwf(Turns, INT, INT, "volatile", "turned"))
+    with pytest.raises(QueryTimeoutError):
+        engine.query(f"SELECT {call} FROM t", sources={"t": TABLE}, timeout=1).to_table()
+    assert Spins.ended.wait(30)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,20 @@ LARGE = [
     "replace(repeat('a', 1000), 'a', repeat('b', {n} / 500))",
     "replace(repeat('a', 1000), '', repeat('b', {n} / 500))",
 ]
+# Each has some 100,000 bytes in each of 20,000 rows.
+REPEATED = [
+    "array_agg(value) OVER ()",
+    "array_agg(value) OVER (ORDER BY value)",
+    "array_agg(value) OVER (ORDER BY value ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
+    "string_agg(value::varchar, ',') OVER ()",
+    "first_value(repeat('x', 100000)) OVER ()",
+    "range(0, 12500)",
+    "repeat('x', 100000)",
+    "repeat('x', 100000) || value",
+    "concat(value, repeat('x', 100000))",
+    "concat_ws('-', value, repeat('x', 100000))",
+    "(SELECT array_agg(value) FROM range(0, 20000))",
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +54,15 @@ def test_what_is_larger_than_the_limit_is_refused(small, call, of):
     ):
         small.query(sql, timeout=20).to_table()
     assert small.query("SELECT 1 x").to_pylist() == [{"x": 1}]
+
+
+@pytest.mark.parametrize("value", REPEATED)
+def test_large_values_in_many_rows_are_refused(small, value):
+    sql = f"SELECT max(cardinality([v])) FROM (SELECT {value} v FROM range(0, 20000))"
+    with pytest.raises(
+        (ResourcesExhaustedError, ExecutionError), match=r"(?i)memory|bytes|exhaust|holds"
+    ):
+        small.query(sql, timeout=60).to_table()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The values are the standard's; where it leaves something open, what docs/correct
 from __future__ import annotations
 
 import math
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,54 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             (2,),
         ],
     },
+    "defaults of lag and lead": {
+        "SELECT k, lag(k, 1, k * 10) OVER (PARTITION BY g ORDER BY k) FROM w": [
+            (1, 10),
+            (2, 1),
+            (3, 30),
+            (4, 3),
+        ],
+        "SELECT k, lead(k, 1, -k) OVER p FROM w WINDOW p AS (ORDER BY k)": [
+            (1, 2),
+            (2, 3),
+            (3, 4),
+            (4, -4),
+        ],
+        # What is NULL in the row before stays NULL.
+        "SELECT id, lag(f, 1, 0.5 + 0.5) OVER (ORDER BY id) FROM t WHERE id IS NULL OR id < 3": [
+            (1, 1.0),
+            (2, 1.0),
+            (None, NAN),
+        ],
+        "SELECT x, lag(n, 1, x) IGNORE NULLS OVER (ORDER BY x) FROM (VALUES (1, 5), (2, NULL), "
+        "(3, 7)) v(x, n)": [(1, 1), (2, 5), (3, 5)],
+        "SELECT k FROM w QUALIFY lag(k, 2, k) OVER (ORDER BY k) = k": [(1,), (2,)],
+    },
+    "intervals times numbers": {
+        "SELECT DATE '2024-01-31' + INTERVAL '1 month' * k FROM w WHERE k < 3": [
+            (date(2024, 2, 29),),
+            (date(2024, 3, 31),),
+        ],
+        "SELECT TIMESTAMP '2024-01-01' + id * INTERVAL '1 day 2 hours' FROM a WHERE id = 1": [
+            (datetime(2024, 1, 2, 2),)
+        ],
+        "SELECT count(INTERVAL '1 day' * id), count(*) FROM t": [(3, 4)],
+    },
+    "rows of lists": {
+        "SELECT id, e FROM s CROSS JOIN LATERAL unnest(make_array(id, id * 10)) AS u(e) "
+        "WHERE id < 3": [(1, 1), (1, 10), (2, 2), (2, 20)],
+        "SELECT id, e FROM s LEFT JOIN LATERAL unnest(CASE WHEN id = 1 THEN [7] END) AS u(e) "
+        "ON true": [(1, 7), (2, None), (3, None)],
+        "SELECT id, e FROM s, LATERAL unnest([id]) AS u(e) WHERE e = 2": [(2, 2)],
+        "SELECT id, (SELECT [s.id, 7]) FROM s WHERE id = 1": [(1, [1, 7])],
+        "WITH c AS (SELECT 5 AS n) SELECT [(SELECT n FROM c), 6]": [([5, 6],)],
+    },
+    "sums of infinities": {
+        f"SELECT v FROM (SELECT {call} v FROM (VALUES ('inf'::double, 1), ('-inf'::double, 1)) "
+        f"v(x, g) {group} UNION ALL SELECT 1.0) ORDER BY v DESC LIMIT 1": [(NAN,)]
+        for call in ("sum(x)", "avg(x)", "stddev(x)", "var_pop(x)", "median(x)", "corr(x, x)")
+        for group in ("", "GROUP BY g")
+    },
     "EXCEPT ALL and INTERSECT ALL": {
         "SELECT id FROM a EXCEPT ALL SELECT 2": [(1,), (2,), (2,)],
         "SELECT id FROM a INTERSECT ALL SELECT 2": [(2,)],
@@ -357,6 +406,7 @@ ERRORS: dict[str, tuple[type[Exception], str]] = {
     ),
     "SELECT sum(9e37::decimal(38, 0)) FROM w": (ExecutionError, "overflow"),
     "SELECT sum(DISTINCT k) OVER (ORDER BY k ROWS 1 PRECEDING) FROM w": (Exception, "sum"),
+    "SELECT INTERVAL '1 month' * 9223372036854775807": (ExecutionError, "overflow"),
     "SELECT (1, 2) = (1, 2, 3)": (SqlError, "members"),
     "SELECT k FROM w WHERE (g, k) IN (SELECT id FROM a)": (SqlError, "column"),
     "SELECT * FROM w PREWHERE k = 1": (SqlError, "PREWHERE"),
@@ -441,6 +491,14 @@ def test_an_instant_is_one_in_every_time_zone(shared, instant, zone):
     assert rows_of(shared, sql, {"t": table}) == [(1,)]
     sql = f"SELECT count(*) FROM t WHERE at IN ({instant})"
     assert rows_of(shared, sql, {"t": table}) == [(1,)]
+
+
+def test_text_is_read_once():
+    r"""What is put right in a statement keeps its texts, where `\\\\` is one backslash."""
+    options = {"datafusion.sql_parser.dialect": "MySQL"}
+    with FusionDeltaEngine(EngineProfile(options=options)) as engine:
+        sql = r"SELECT 'a\\b' x WHERE 'c\\d' IS DISTINCT FROM 'c' AND length('e\\\\f') = 4"
+        assert rows_of(engine, sql, {}) == [("a\\b",)]
 
 
 def test_a_least_value_of_an_expression_is_looked_for_in_every_file(tmp_path):

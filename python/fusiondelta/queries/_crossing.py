@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusiondelta.errors import ErrorKind, FusionDeltaError, QueryError
 from fusiondelta.queries._request import Request
-from fusiondelta.sessions import Lease
+from fusiondelta.sessions import Lease, not_carried
 
 if TYPE_CHECKING:
     from fusiondelta._native import NativeEngine, NativeQuery
@@ -96,7 +96,7 @@ def crossed(
     """The plan of a lent session's DataFrame, inside the extension.
 
     It crosses as it was built; where it has what no encoding carries (EXISTS, IN), as `datafusion`
-    optimises it.
+    optimises it, unless that may give other rows.
 
     Raises:
         QueryError: No encoding carries it, or its rows describe the session.
@@ -120,6 +120,11 @@ def crossed(
             if interrupt is not None:
                 raise interrupt from error
             reason = f"the plan cannot be encoded: {error}"
+            subquery = not_carried(plan.display_indent())
+            if subquery is not None:
+                raise _stays(
+                    f"datafusion may rewrite its subquery to other rows: {subquery}"
+                ) from error
             continue
         try:
             query = native.plan(

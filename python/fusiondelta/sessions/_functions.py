@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,8 +14,10 @@ from fusiondelta.errors import ConfigurationError
 if TYPE_CHECKING:
     from datafusion import SessionContext
 
+    from fusiondelta._native import NativeCodec
     from fusiondelta.sessions._pool import Lease
 
+_KINDS = ("udf", "udaf", "udwf")
 VOLATILITIES = ("immutable", "stable", "volatile")
 
 
@@ -131,6 +134,34 @@ class Registered:
             ctx.register_udwf(self.function)
         else:
             ctx.register_udtf(self.function)
+
+
+def carry_replaced(ctx: SessionContext, codec: NativeCodec) -> None:
+    """Have functions that are registered with a context carried into the extension.
+
+    Those of the names of its own would be taken for them.
+    """
+
+    def carrying(register: Callable[[Any], None]) -> Callable[[Any], None]:
+        @functools.wraps(register)
+        def registering(function: Any) -> None:
+            register(function)
+            codec.replace([Registered.of(function).name])
+
+        return registering
+
+    enable_spark = ctx.enable_spark_functions
+
+    @functools.wraps(enable_spark)
+    def enabling_spark() -> None:
+        from datafusion.functions import spark
+
+        enable_spark()
+        codec.replace([name for name in vars(spark) if not name.startswith("_")])
+
+    registers = {f"register_{kind}": getattr(ctx, f"register_{kind}") for kind in _KINDS}
+    changed = {name: carrying(register) for name, register in registers.items()}
+    vars(ctx).update(changed, enable_spark_functions=enabling_spark)
 
 
 @dataclass(frozen=True, slots=True)

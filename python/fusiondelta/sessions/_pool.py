@@ -15,8 +15,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fusiondelta._ids import new_id
-from fusiondelta.errors import ConfigurationError, EngineClosedError, PoolTimeoutError
-from fusiondelta.sessions._functions import ArrowFunction, Registered, TableCall
+from fusiondelta.errors import (
+    ConfigurationError,
+    EngineClosedError,
+    PoolTimeoutError,
+    QueryError,
+)
+from fusiondelta.sessions._functions import ArrowFunction, Registered, TableCall, carry_replaced
+from fusiondelta.sessions._subqueries import not_carried
 
 if TYPE_CHECKING:
     from datafusion import SessionContext
@@ -62,10 +68,20 @@ class Lease:
 
         It is as it was built, or, where it has what no encoding carries (EXISTS, IN), as the
         context optimises it.
+
+        Raises:
+            QueryError: The context may rewrite a subquery in it to other rows.
         """
+        built = frame.logical_plan()
         try:
-            plan: bytes = frame.logical_plan().to_bytes(self.ctx)
-        except Exception:
+            plan: bytes = built.to_bytes(self.ctx)
+        except Exception as error:
+            subquery = not_carried(built.display_indent())
+            if subquery is not None:
+                raise QueryError(
+                    f"a view of datafusion cannot be read: it may rewrite its subquery to other "
+                    f"rows: {subquery}"
+                ) from error
             plan = frame.optimized_logical_plan().to_bytes(self.ctx)
         return plan
 
@@ -249,6 +265,7 @@ class ContextPool:
         ctx = ctx.with_extensions(_Codecs(codec))
         for rule in _RULES_LEFT_TO_NATIVE:
             ctx.remove_optimizer_rule(rule)
+        carry_replaced(ctx, codec)
         for function in functions:
             function.register(ctx)
         for known in self.arrow_functions:

@@ -12,7 +12,8 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type, SchemaRef};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs,
@@ -20,6 +21,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
+
+use crate::planner::around::{self, Around, Computation};
 
 /// The number, NaN without a sign.
 pub fn f64(value: f64) -> f64 {
@@ -133,6 +136,71 @@ pub fn wrap(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     Transformed::yes(function().call(vec![expr]))
 }
 
+/// Aggregates that compute a float of others: infinities of both signs have no sum.
+const AGGREGATES: [&str; 23] = [
+    "sum",
+    "avg",
+    "median",
+    "percentile_cont",
+    "approx_percentile_cont",
+    "approx_percentile_cont_with_weight",
+    "approx_median",
+    "stddev",
+    "stddev_pop",
+    "var",
+    "var_pop",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_slope",
+    "regr_intercept",
+    "regr_count",
+    "regr_r2",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_sxx",
+    "regr_syy",
+    "regr_sxy",
+];
+
+/// Has the NaN of aggregates in one form.
+pub fn aggregates(state: &mut SessionState) -> Result<()> {
+    let around: Arc<dyn Around> = Arc::new(OneNan);
+    for name in AGGREGATES {
+        if let Some(function) = state.aggregate_functions().get(name).cloned() {
+            state.register_udaf(around::aggregate(&function, &around))?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct OneNan;
+
+impl Around for OneNan {
+    fn begin(&self) -> Box<dyn Computation> {
+        Box::new(Self)
+    }
+}
+
+impl Computation for OneNan {
+    fn value(&mut self, value: ScalarValue) -> Result<ScalarValue> {
+        Ok(scalar(value))
+    }
+
+    fn column(&mut self, values: ArrayRef) -> Result<ArrayRef> {
+        Ok(column(&values))
+    }
+}
+
+fn scalar(value: ScalarValue) -> ScalarValue {
+    match value {
+        ScalarValue::Float64(Some(value)) => ScalarValue::Float64(Some(f64(value))),
+        ScalarValue::Float32(Some(value)) if value.is_nan() => ScalarValue::Float32(Some(f32::NAN)),
+        other => other,
+    }
+}
+
 fn bare(expr: Expr) -> Expr {
     match expr {
         Expr::ScalarFunction(ScalarFunction { func, mut args })
@@ -179,13 +247,7 @@ impl ScalarUDFImpl for Canonical {
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         Ok(match arguments.args.as_slice() {
             [ColumnarValue::Array(array)] => ColumnarValue::Array(column(array)),
-            [ColumnarValue::Scalar(scalar)] => ColumnarValue::Scalar(match scalar {
-                ScalarValue::Float64(Some(value)) => ScalarValue::Float64(Some(f64(*value))),
-                ScalarValue::Float32(Some(value)) if value.is_nan() => {
-                    ScalarValue::Float32(Some(f32::NAN))
-                }
-                other => other.clone(),
-            }),
+            [ColumnarValue::Scalar(value)] => ColumnarValue::Scalar(scalar(value.clone())),
             _ => return internal_err!("canonical_nan has one argument"),
         })
     }

@@ -6,6 +6,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::LARGEST;
 use crate::planner::as_inner::as_inner;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, IntervalMonthDayNanoArray};
 use datafusion::arrow::compute::cast;
@@ -16,13 +17,9 @@ use datafusion::common::{Result, exec_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
 };
-
-/// No array of text is larger.
-const LARGEST: u64 = i32::MAX as u64;
 
 /// Bytes from which on the places in a text are counted, instead of those that there may be.
 const WORTH_A_LOOK: u64 = 16 * 1024 * 1024;
@@ -45,7 +42,9 @@ pub fn bound(state: &mut SessionState) -> Result<()> {
 
 type Size = fn(&[ArrayRef]) -> Option<u64>;
 
-const FUNCTIONS: [(&str, Size); 8] = [
+const FUNCTIONS: [(&str, Size); 10] = [
+    ("concat", joined),
+    ("concat_ws", joined_by),
     ("repeat", repeated),
     ("lpad", padded),
     ("rpad", padded),
@@ -77,19 +76,12 @@ impl Hash for Bounded {
     }
 }
 
+/// Not simplified: what some become of constants (`concat_ws`) is no longer within bounds.
 impl ScalarUDFImpl for Bounded {
     as_inner!();
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
         self.inner.return_field_from_args(arguments)
-    }
-
-    fn simplify(
-        &self,
-        arguments: Vec<Expr>,
-        context: &SimplifyContext,
-    ) -> Result<ExprSimplifyResult> {
-        self.inner.simplify(arguments, context)
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -99,6 +91,13 @@ impl ScalarUDFImpl for Bounded {
             true => 1,
             false => arguments.number_rows,
         };
+        let reservation = MemoryConsumer::new(self.name()).register(&self.pool);
+        for value in &arguments.args {
+            // To see how large a result is, constants are repeated.
+            if let ColumnarValue::Scalar(constant) = value {
+                reservation.try_grow(constant.size().saturating_mul(rows))?;
+            }
+        }
         let given = arguments.args.iter();
         let given = given.map(|value| value.to_array(rows));
         let given = given.collect::<Result<Vec<_>>>()?;
@@ -110,7 +109,7 @@ impl ScalarUDFImpl for Bounded {
                 self.name()
             );
         }
-        let reservation = MemoryConsumer::new(self.name()).register(&self.pool);
+        reservation.free();
         reservation.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
         self.inner.invoke_with_args(arguments)
     }
@@ -143,6 +142,23 @@ fn lengths(array: &ArrayRef) -> Option<Vec<u64>> {
 
 fn total(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
+}
+
+fn joined(given: &[ArrayRef]) -> Option<u64> {
+    let sizes = given
+        .iter()
+        .map(|array| Some(total(lengths(array)?.into_iter())));
+    Some(total(sizes.collect::<Option<Vec<_>>>()?.into_iter()))
+}
+
+/// The separator stands once less than there are texts.
+fn joined_by(given: &[ArrayRef]) -> Option<u64> {
+    let [separator, texts @ ..] = given else {
+        return None;
+    };
+    let between = total(lengths(separator)?.into_iter());
+    let places = texts.len().saturating_sub(1) as u64;
+    Some(joined(texts)?.saturating_add(between.saturating_mul(places)))
 }
 
 fn repeated(given: &[ArrayRef]) -> Option<u64> {

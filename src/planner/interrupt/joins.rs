@@ -1,4 +1,4 @@
-//! Operators that compute for long, made to notice that nobody waits for the query any longer.
+//! Operators that look whether a query is abandoned.
 //!
 //! A task ends where it yields. DataFusion has leaves yield; a join can make rows for minutes of one batch of its
 //! leaves, and a nested loop join can look for a pair without giving any. So joins yield too, and the condition of
@@ -24,7 +24,7 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::unnest::UnnestExec;
 
-use super::abandoned::Abandoned;
+use crate::planner::abandoned::Abandoned;
 
 /// Has joins yield, and nested loop joins look at the flag.
 #[derive(Debug)]

@@ -1,0 +1,12 @@
+//! What can give far more than it is given, within the memory of the query.
+
+mod functions;
+mod literals;
+mod windows;
+
+pub use functions::bound;
+pub use literals::{BoundedLiterals, bare};
+pub use windows::{Frame, Results};
+
+/// No array of text is larger, in bytes, and no array of lists, in items.
+const LARGEST: u64 = i32::MAX as u64;
