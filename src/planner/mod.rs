@@ -14,6 +14,7 @@ mod expressions;
 pub mod floats;
 pub mod interrupt;
 mod intervals;
+mod merge_filters;
 pub mod merge_keys;
 pub mod one_input;
 mod ordinals;
@@ -41,14 +42,15 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ReturnFieldArgs;
-use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use abandoned::Abandoned;
 use expressions::SoundExpressions;
 use floats::{canonical, zeros};
 use intervals::Intervals;
 use set_operations::CountedSetOperations;
-use subqueries::Subqueries;
+use subqueries::{SettledReferences, Subqueries};
 use window_functions::SoundWindows;
 
 /// The field of a function that gives the type of its first argument, and NULL where an argument is.
@@ -69,7 +71,14 @@ pub fn state(
     env: Arc<RuntimeEnv>,
     abandoned: &Arc<Abandoned>,
 ) -> Result<SessionState> {
-    let rules: [Arc<dyn AnalyzerRule + Send + Sync>; 4] = [
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = Vec::new();
+    for rule in Analyzer::new().rules {
+        if rule.name() == TypeCoercion::new().name() {
+            rules.push(Arc::new(SettledReferences));
+        }
+        rules.push(rule);
+    }
+    let own: [Arc<dyn AnalyzerRule + Send + Sync>; 4] = [
         Arc::new(CountedSetOperations),
         Arc::new(Subqueries::default()),
         Arc::new(SoundExpressions),
@@ -81,9 +90,8 @@ pub fn state(
     let builder = builder
         .with_optimizer_rules(pushdown::logical_rules())
         .with_physical_optimizer_rules(pushdown::physical_rules(abandoned, &env.memory_pool));
-    let builder = rules
-        .into_iter()
-        .fold(builder, SessionStateBuilder::with_analyzer_rule);
+    rules.extend(own);
+    let builder = builder.with_analyzer_rules(rules);
     let mut state = builder.with_runtime_env(env).build();
     for function in [sums::checked_sum(), string_agg::string_agg()]
         .into_iter()

@@ -36,6 +36,7 @@ use super::compact::CompactedViews;
 use super::dependencies::{self, SoundDependencies};
 use super::floats::canonical::is_float;
 use super::interrupt::Interruptible;
+use super::merge_filters::{self, SoundMergeFilters};
 use super::one_input::one_input;
 use super::properties::SoundProperties;
 use super::unions::NullableUnions;
@@ -213,11 +214,14 @@ pub fn physical_rules(
                 rules.push(rule);
                 rules.push(Arc::new(Interruptible(Arc::clone(abandoned))));
                 rules.push(Arc::new(CompactedViews));
-                rules.push(Arc::new(BoundedLiterals(Arc::clone(pool))));
+                rules.push(Arc::new(SoundMergeFilters));
             }
+            "ProjectionPushdown" => rules.push(Arc::new(Guarded(rule, merge_filters::has_one))),
             _ => rules.push(rule),
         }
     }
+    // What is constant is none any more for other rules.
+    rules.push(Arc::new(BoundedLiterals(Arc::clone(pool))));
     rules
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from tests.differential.campaign import Campaign
@@ -24,6 +25,9 @@ def main() -> int:
     given = parser.parse_args()
     if given.seconds is None and given.statements is None:
         given.seconds = 60.0
+    # A run that is ended says what it has done, in the background too, where Ctrl-C is ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     features = chosen(_split(given.only), _split(given.without))
     campaign = Campaign(
         given.seed,

@@ -236,8 +236,9 @@ def _bool(making: Making, scope: Scope, sub: _Sub, flat: _Sub) -> list[_Maker]:
         sign = rng.choice((" = ", " = ", " <> ", " < ", " >= "))
 
         def known(of: str) -> Expr:
-            # DuckDB takes NULL for a value there.
-            return made(of, "COALESCE(", flat(of), ", ", literal(making, of), ")")
+            # DuckDB takes NULL for a value there; of another type, so that none takes its place.
+            value = made(of, "COALESCE(", flat(of), ", ", literal(making, of), ")")
+            return Expr(f"known {of}", value.parts)
 
         makers.append(
             lambda: made(

@@ -23,6 +23,8 @@ ERRORS: dict[str, str] = {
     "panicked with message": "likewise",
     "Additional allocation failed": "many sorts at once in the memory of a test's engine",
     "Unnest should be rewritten": "unnest in DISTINCT ON",
+    "Multiple recursive references": "a subquery in a recursive query that depends on its rows",
+    "requires Integer, but received Decimal": "what may be unsigned, as row_number is, or not",
     "must match initial ORDER BY": "DISTINCT ON a merged column that an alias is called like",
     "that has merged": "USING of a column that a RIGHT or FULL JOIN has merged",
 }

@@ -91,11 +91,9 @@ def _joined(
         here, there = _by_name(scope), _by_name(right_scope)
         common = [name for name in here if name in there]
         if common and all(here[n] == there[n] and here[n] in SCALARS for n in common):
-            merged = tuple(Expr(here[n], (n,)) for n in common)
-            word = rng.choice(
-                ("NATURAL JOIN", *["NATURAL LEFT JOIN"] * ("outer_joins" in making.features))
-            )
-            return Join(left, word, right), replace(both, columns=(*both.columns, *merged))
+            # Merged columns without a table before them are ambiguous in conditions.
+            word = "NATURAL LEFT JOIN" if making.chance(0.5, "outer_joins") else "NATURAL JOIN"
+            return Join(left, word, right), both
     if making.chance(0.12, "semi_joins"):
         word = rng.choice(("LEFT SEMI JOIN", "LEFT ANTI JOIN"))
         return Join(left, word, right, condition(making, scope, right_scope)), scope

@@ -153,6 +153,30 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         ],
         "SELECT count(*) FROM zs a FULL JOIN zs b ON a.x = b.x AND a.k = b.k": [(4,)],
     },
+    "conditions of joins besides keys": {
+        # One side gives a column that is not asked for.
+        "SELECT a.g x, b.g y FROM t a FULL JOIN t b ON a.k = b.k AND b.g > 'a' AND a.k < b.k + 2 "
+        "ORDER BY x NULLS LAST, y NULLS LAST": [("a", None), ("b", "b"), ("c", "c"), (None, "a")],
+        "SELECT a.k x FROM t a LEFT JOIN t b ON a.k = b.k AND a.g < b.g ORDER BY x": [
+            (1,),
+            (2,),
+            (3,),
+        ],
+        # About no column.
+        "SELECT a.k x, b.k y FROM t a FULL JOIN t b ON a.k = b.k AND random() > 2 WHERE a.k < 2 OR "
+        "b.k < 2 ORDER BY x NULLS LAST": [(1, None), (None, 1)],
+        "SELECT a.k x, b.k y FROM t a FULL JOIN t b ON a.k = b.k AND NULL ORDER BY x NULLS LAST, y "
+        "LIMIT 4": [(1, None), (2, None), (3, None), (None, 1)],
+        # About what is never NULL beneath.
+        "SELECT a.k x, b.k y FROM t a FULL JOIN t b ON a.k = b.k AND EXISTS (SELECT 1 FROM z "
+        "WHERE z.k < b.k) ORDER BY x NULLS LAST, y": [(1, None), (2, 2), (3, 3), (None, 1)],
+    },
+    "constants that come late": {
+        "SELECT k, lag(k, 2) OVER (ORDER BY n) x FROM (SELECT k, CAST(NULL AS VARCHAR) n FROM t) "
+        "ORDER BY k LIMIT 1": [(1, None)],
+        "SELECT count(x) FROM (SELECT lag(a.k, 2) OVER (ORDER BY e.n) x FROM t a LEFT JOIN (SELECT "
+        "'a' n FROM dup WHERE false) e ON true)": [(1,)],
+    },
     "NaN among groups and keys": {
         "SELECT DISTINCT x FROM n ORDER BY x DESC NULLS LAST LIMIT 2": [(NAN,), (3.0,)],
         "SELECT x, max(k) m FROM n GROUP BY x ORDER BY m DESC LIMIT 3": [

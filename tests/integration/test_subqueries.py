@@ -59,6 +59,17 @@ CASES = [
     "SELECT id, (SELECT coalesce(sum(i.a),-1) FROM i WHERE i.k=o.id) x FROM o",
     "SELECT id, (SELECT sum(i2.a) FROM i i2 WHERE i2.k = o.id AND EXISTS (SELECT 1 FROM i i3 "
     "WHERE i3.a = o.a AND i3.k = i2.k)) x FROM o",
+    # A union has the type of its first input before types are settled.
+    "SELECT d.n, (SELECT max(i.a) FROM i WHERE i.a < d.n) x FROM (SELECT id::int n FROM o "
+    "UNION ALL SELECT 5.5::double) d",
+    "SELECT n FROM (SELECT id::smallint n FROM o UNION ALL SELECT 7::bigint) d WHERE EXISTS ("
+    "SELECT 1 FROM i WHERE i.k::int <> d.n)",
+    "SELECT d.n, l.x FROM (SELECT id::int n FROM o UNION ALL SELECT 5.5::double) d, LATERAL ("
+    "SELECT max(i.a) x FROM i WHERE i.a < d.n) l",
+    "SELECT d.n, (SELECT max((SELECT max(j.a) FROM i j WHERE j.a < m.v)) FROM (SELECT i.a v FROM "
+    "i UNION ALL SELECT d.n) m) x FROM (SELECT id::int n FROM o UNION ALL SELECT 5.5::double) d",
+    "SELECT d.n, (SELECT max(i.a) FROM i WHERE i.a < d.n) x FROM (SELECT CASE WHEN id < 3 THEN id "
+    "ELSE 5.5::double END n FROM o) d",
     "SELECT id FROM o WHERE a = ANY (SELECT a FROM i WHERE i.k = o.id)",
     "SELECT id, a > ALL (SELECT a FROM i WHERE i.k = o.id) x, a >= ANY (SELECT a FROM i) y FROM o",
     "SELECT o.id, l.a FROM o, LATERAL (SELECT a FROM i WHERE i.k = o.id ORDER BY a DESC LIMIT 1) l",

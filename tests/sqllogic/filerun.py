@@ -122,7 +122,7 @@ class FileRun:
         return self.answer(lambda: runners.plain(self.lease.ctx.sql(sql))).table
 
     def other(self, sql: str) -> runners.Answer:
-        return self.answer(lambda: self.lease.again(self.lease.ctx.sql(sql)))
+        return self.answer(lambda: self.lease.again(self.lease.ctx.sql(sql), sql))
 
     def answer(self, ask: Callable[[], runners.Answer]) -> runners.Answer:
         try:

@@ -151,7 +151,7 @@ class _Changed:
     ctx: SessionContext
     change: Callable[[pa.Table], pa.Table]
 
-    def again(self, frame: DataFrame) -> runners.Answer:
+    def again(self, frame: DataFrame, sql: str) -> runners.Answer:
         return runners.Answer(self.change(runners.plain(frame).table), "refused", "for a reason")
 
 

@@ -5,7 +5,12 @@ by that context first and by the engine straight after, over the same tables and
 settings. An error, or other rows or types, where the context answers is a failure; a query that
 the engine refuses, as no encoding carries its plan, is counted. `known.toml` holds the totals.
 
-With `FUSIONDELTA_SQLLOGIC_RUNNER=plain` a plain context stands in for the engine.
+A query whose subquery `datafusion` may rewrite to other rows is asked as a text, over the tables of
+the session.
+
+With `FUSIONDELTA_SQLLOGIC_RUNNER=plain` a plain context stands in for the engine. With `texts`
+every query is asked as a text: what differs then has to be of the session (other catalogs, its
+settings, orders and keys of its tables), or in docs/correctness.md.
 """
 
 from __future__ import annotations

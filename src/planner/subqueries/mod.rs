@@ -14,6 +14,7 @@ mod joins;
 mod pull;
 mod pushed;
 mod quantified;
+mod references;
 mod scalar;
 mod single;
 
@@ -35,6 +36,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use pull::Pulling;
 use quantified::Quantified;
+pub use references::SettledReferences;
 pub use single::{nullable, single};
 
 /// Turns subqueries into joins.
