@@ -18,7 +18,23 @@ pub fn plain(text: &str) -> String {
             out.push(c);
         }
     }
-    raised(&out).unwrap_or(out)
+    let out = raised(&out).unwrap_or(out);
+    without_rules(&out).to_owned()
+}
+
+/// The text without the names of the planner's rules that the error went through.
+fn without_rules(text: &str) -> &str {
+    let mut text = text;
+    while let Some((rule, cause)) = text.split_once("\ncaused by\n") {
+        let is_name = rule.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let is_rule =
+            is_name || (rule.starts_with("Optimizer rule '") && rule.ends_with("' failed"));
+        if !is_rule {
+            break;
+        }
+        text = cause;
+    }
+    text
 }
 
 /// How a Python exception is shown that went through other libraries.

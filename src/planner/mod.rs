@@ -31,6 +31,7 @@ pub mod sums;
 pub mod syntax;
 mod unions;
 mod using;
+pub mod wildcards;
 mod window_functions;
 mod windows;
 

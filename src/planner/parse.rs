@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType as SqlType, Expr as SqlExpr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    SelectItem, SetExpr, Statement, TableFactor, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
-    VisitMut, VisitorMut, visit_expressions, visit_expressions_mut,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
+    NullTreatment, ObjectName, ObjectNamePart, SelectItem, SetExpr, Statement, TableFactor,
+    TimezoneInfo, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, visit_expressions,
+    visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -285,9 +286,26 @@ fn repair(part: &mut SqlExpr) {
         }
         SqlExpr::InList { list, .. } => list.iter_mut().for_each(keep_digits),
         SqlExpr::Function(function) if function.over.is_some() => take_null_treatment(function),
+        SqlExpr::Function(function) => first_in_order(function),
         // A literal is planned as if nothing was around it: no query, no common table expression.
         SqlExpr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
         _ => {}
+    }
+}
+
+/// `any_value(x ORDER BY y)`, whose order the planner passes over, is the first value that is there.
+fn first_in_order(function: &mut Function) {
+    let FunctionArguments::List(list) = &function.args else {
+        return;
+    };
+    let is_ordered =
+        |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::OrderBy(_));
+    if let [ObjectNamePart::Identifier(name)] = function.name.0.as_mut_slice()
+        && folded(name) == "any_value"
+        && list.clauses.iter().any(is_ordered)
+    {
+        *name = Ident::new("first_value");
+        function.null_treatment = Some(NullTreatment::IgnoreNulls);
     }
 }
 

@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    GroupByWithModifier, ObjectNamePart, OrderBy, Query, Select, SetExpr, TableAlias, TableFactor,
-    TableFunctionArgs, Visit, VisitMut, Visitor, VisitorMut,
+    GroupByWithModifier, ObjectNamePart, OrderBy, Query, Select, SelectItem, SetExpr, TableAlias,
+    TableFactor, TableFunctionArgs, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use datafusion::sql::sqlparser::dialect::Dialect;
 
 use super::parse;
-use super::{defaults, ordinals, row_values, using, windows};
+use super::{defaults, ordinals, row_values, using, wildcards, windows};
 use crate::error::{ErrorKind, NativeError, Result};
 
 /// Puts right what the planner or the parser gets wrong in a statement or an expression.
@@ -29,6 +29,7 @@ pub fn corrected<T: Visit + VisitMut>(
 ) -> Result<()> {
     check(parsed)?;
     unnested(parsed);
+    wildcards::of_from(parsed);
     windows::inline(parsed)?;
     ordinals::resolve(parsed)?;
     row_values::compared(parsed)?;
@@ -144,6 +145,10 @@ impl Visitor for Clauses {
                 select.exclude.is_some(),
                 "EXCLUDE after the columns (SELECT * EXCLUDE (…) is)",
             ),
+            (
+                select.projection.iter().any(has_pattern),
+                "ILIKE after * (name the columns)",
+            ),
         ])?;
         let (GroupByExpr::All(modifiers) | GroupByExpr::Expressions(_, modifiers)) =
             &select.group_by;
@@ -221,6 +226,15 @@ impl Visitor for Clauses {
             )]),
             _ => ControlFlow::Continue(()),
         }
+    }
+}
+
+fn has_pattern(item: &SelectItem) -> bool {
+    match item {
+        SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
+            options.opt_ilike.is_some()
+        }
+        _ => false,
     }
 }
 

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::parse::{self, folded};
 use super::selects::{self, InSelects};
+use super::wildcards;
 use crate::error::{ErrorKind, NativeError, Result};
 
 /// Resolves the merged columns of every query within.
@@ -90,16 +91,17 @@ fn in_select(select: &mut Select) -> Result<Vec<Merged>> {
                 .opt_replace
                 .get_or_insert(ReplaceSelectItem { items: vec![] });
             for one in others {
-                if !items
+                let known = items
                     .items
-                    .iter()
-                    .any(|item| is_same(&item.column_name, &one.name))
-                {
-                    items.items.push(Box::new(ReplaceSelectElement {
+                    .iter_mut()
+                    .find(|item| is_same(&item.column_name, &one.name));
+                match known {
+                    Some(item) => item.as_keyword = wildcards::IS_CHECKED,
+                    None => items.items.push(Box::new(ReplaceSelectElement {
                         expr: one.value.clone(),
                         column_name: Ident::with_quote('"', folded(&one.name)),
-                        as_keyword: true,
-                    }));
+                        as_keyword: wildcards::IS_CHECKED,
+                    })),
                 }
             }
         } else if let SelectItem::UnnamedExpr(Expr::Identifier(name)) = item

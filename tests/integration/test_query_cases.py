@@ -311,6 +311,18 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "(3, 7)) v(x, n)": [(1, 1), (2, 5), (3, 5)],
         "SELECT k FROM w QUALIFY lag(k, 2, k) OVER (ORDER BY k) = k": [(1,), (2,)],
     },
+    "what stands for columns": {
+        "FROM (SELECT k FROM w WHERE k > 3)": [(4,)],
+        "SELECT count(*) FROM (FROM w)": [(4,)],
+        "SELECT * REPLACE (k * 2 AS k) FROM w WHERE k = 1": [("a", 2)],
+    },
+    "a value in an order": {
+        "SELECT any_value(k ORDER BY k DESC) FROM w": [(4,)],
+        "SELECT g, any_value(nullif(k, 4) ORDER BY k DESC) FROM w GROUP BY g": [
+            ("a", 2),
+            ("b", 3),
+        ],
+    },
     "intervals times numbers": {
         "SELECT DATE '2024-01-31' + INTERVAL '1 month' * k FROM w WHERE k < 3": [
             (date(2024, 2, 29),),
@@ -406,6 +418,15 @@ ERRORS: dict[str, tuple[type[Exception], str]] = {
     ),
     "SELECT sum(9e37::decimal(38, 0)) FROM w": (ExecutionError, "overflow"),
     "SELECT sum(DISTINCT k) OVER (ORDER BY k ROWS 1 PRECEDING) FROM w": (Exception, "sum"),
+    "SELECT * REPLACE (1 AS z) FROM w": (SqlError, "no column 'z'"),
+    'SELECT w.* REPLACE (1 AS k, 2 AS "K") FROM w': (SqlError, "no column .*K"),
+    "SELECT * ILIKE 'k%' FROM w": (SqlError, "ILIKE"),
+    "SELECT (SELECT sum(o.k) FROM a) FROM w o": (SqlError, "belongs to that query"),
+    "SELECT k FROM w o WHERE EXISTS (SELECT max(o.k + 1) FROM a HAVING max(o.k + 1) > 3)": (
+        SqlError,
+        "belongs to that query",
+    ),
+    "SELECT k, (SELECT nothing(id) FROM a) FROM w": (SqlError, "^there is no function"),
     "SELECT INTERVAL '1 month' * 9223372036854775807": (ExecutionError, "overflow"),
     "SELECT (1, 2) = (1, 2, 3)": (SqlError, "members"),
     "SELECT k FROM w WHERE (g, k) IN (SELECT id FROM a)": (SqlError, "column"),

@@ -53,6 +53,7 @@ impl AnalyzerRule for Subqueries {
         if !has_any(&plan)? {
             return Ok(plan);
         }
+        refuse_aggregates_around(&plan)?;
         let rewriter = Rewriter {
             names: &self.names,
             is_once: config
@@ -65,6 +66,39 @@ impl AnalyzerRule for Subqueries {
     fn name(&self) -> &'static str {
         "subqueries_to_joins"
     }
+}
+
+/// # Errors
+/// For an aggregate within a subquery that is of the rows around it alone: in SQL it is computed there, and DataFusion
+/// would compute it of the subquery's rows.
+fn refuse_aggregates_around(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            for expr in &aggregate.aggr_expr {
+                expr.apply(|part| match part {
+                    Expr::AggregateFunction(call) if is_around(&call.params.args)? => plan_err!(
+                        "{part} in a subquery is of columns of the query around it alone, and belongs to that \
+                         query: compute it there"
+                    ),
+                    _ => Ok(TreeNodeRecursion::Continue),
+                })?;
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+/// Whether expressions are about columns around, and about no others.
+fn is_around(exprs: &[Expr]) -> Result<bool> {
+    let mut is_outer = false;
+    for expr in exprs {
+        is_outer |= refers(expr, None)?;
+        if expr.exists(|part| Ok(matches!(part, Expr::Column(_)) || is_subquery(part)))? {
+            return Ok(false);
+        }
+    }
+    Ok(is_outer)
 }
 
 fn has_any(plan: &LogicalPlan) -> Result<bool> {
