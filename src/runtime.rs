@@ -85,7 +85,7 @@ fn current() -> Result<&'static Owned> {
     let runtime = Builder::new_multi_thread()
         .thread_name(THREADS)
         // Deep plans recurse while they are optimised and executed.
-        .thread_stack_size(8 * 1024 * 1024)
+        .thread_stack_size(64 * 1024 * 1024)
         .enable_all()
         .build()
         .map_err(failed)?;

@@ -18,7 +18,7 @@ use super::engine::Engine;
 use super::query::{Phases, Query, QueryContext};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::error_text;
-use crate::planner::{calls, cast_names, wildcards};
+use crate::planner::{calls, cast_names};
 
 /// A table as it is given.
 pub enum Given {
@@ -182,12 +182,6 @@ async fn named(
     state: &SessionState,
     statement: Statement,
 ) -> std::result::Result<LogicalPlan, DataFusionError> {
-    if let Statement::Statement(parsed) = &statement
-        && let Some(excluding) = wildcards::excluding(parsed)
-    {
-        let excluding = Statement::Statement(Box::new(excluding));
-        state.statement_to_plan(excluding).await?;
-    }
     // Planning takes the statement, and nothing but casts can be told apart.
     let anew = match &statement {
         Statement::Statement(parsed) if cast_names::are_in(parsed) => Some(parsed.clone()),

@@ -30,8 +30,9 @@ use super::as_inner::as_inner;
 
 /// What is done around a function.
 pub trait Around: Debug + Send + Sync {
-    /// Around what it computes for one group or partition.
-    fn begin(&self) -> Box<dyn Computation>;
+    /// Around what it computes for one group or partition, values of type `gives` where that is known; nothing
+    /// where nothing is to be done.
+    fn begin(&self, gives: Option<&DataType>) -> Option<Box<dyn Computation>>;
 }
 
 /// What is done around each step of a computation.
@@ -100,11 +101,8 @@ struct Aggregate {
 is_its_inner!(Aggregate);
 
 impl Aggregate {
-    fn one(&self, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
-        Box::new(Computing {
-            inner,
-            around: self.around.begin(),
-        })
+    fn begin(&self, arguments: &AccumulatorArgs) -> Option<Box<dyn Computation>> {
+        self.around.begin(Some(arguments.return_field.data_type()))
     }
 }
 
@@ -144,24 +142,36 @@ impl AggregateUDFImpl for Aggregate {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(self.one(self.inner.accumulator(arguments)?))
+        let around = self.begin(&arguments);
+        let inner = self.inner.accumulator(arguments)?;
+        Ok(match around {
+            Some(around) => Box::new(Computing { around, inner }),
+            None => inner,
+        })
     }
 
     fn create_sliding_accumulator(
         &self,
         arguments: AccumulatorArgs,
     ) -> Result<Box<dyn Accumulator>> {
-        Ok(self.one(self.inner.create_sliding_accumulator(arguments)?))
+        let around = self.begin(&arguments);
+        let inner = self.inner.create_sliding_accumulator(arguments)?;
+        Ok(match around {
+            Some(around) => Box::new(Computing { around, inner }),
+            None => inner,
+        })
     }
 
     fn create_groups_accumulator(
         &self,
         arguments: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Computing {
-            inner: self.inner.create_groups_accumulator(arguments)?,
-            around: self.around.begin(),
-        }))
+        let around = self.begin(&arguments);
+        let inner = self.inner.create_groups_accumulator(arguments)?;
+        Ok(match around {
+            Some(around) => Box::new(Computing { around, inner }),
+            None => inner,
+        })
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs) -> bool {
@@ -272,10 +282,11 @@ impl WindowUDFImpl for Window {
         &self,
         arguments: PartitionEvaluatorArgs,
     ) -> Result<Box<dyn PartitionEvaluator>> {
-        Ok(Box::new(Computing {
-            inner: self.inner.partition_evaluator_factory(arguments)?,
-            around: self.around.begin(),
-        }))
+        let inner = self.inner.partition_evaluator_factory(arguments)?;
+        Ok(match self.around.begin(None) {
+            Some(around) => Box::new(Computing { around, inner }),
+            None => inner,
+        })
     }
 
     fn simplify(&self) -> Option<WindowFunctionSimplification> {

@@ -1,7 +1,7 @@
 //! `lag(x, n, d)` and `lead(x, n, d)` whose default is computed for each row.
 //!
-//! DataFusion knows literals only. What a row without another one n away has is asked for with a constant, which is
-//! NULL there and nowhere else.
+//! DataFusion knows literals only. Whether there is a row at that distance is asked with a constant argument, whose
+//! `lag` is NULL where there is none and nowhere else.
 
 use std::ops::ControlFlow;
 

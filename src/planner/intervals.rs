@@ -10,7 +10,7 @@ use datafusion::common::{DFSchema, Result, exec_err, internal_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature, Volatility, cast,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
@@ -36,13 +36,18 @@ impl ExprPlanner for Intervals {
         };
         let RawBinaryExpr { op, left, right } = expr;
         Ok(if is_interval(&left) && is_number(&right) {
-            PlannerResult::Planned(function().call(vec![left, right]))
+            PlannerResult::Planned(function().call(vec![left, whole(right)]))
         } else if is_number(&left) && is_interval(&right) {
-            PlannerResult::Planned(function().call(vec![right, left]))
+            PlannerResult::Planned(function().call(vec![right, whole(left)]))
         } else {
             PlannerResult::Original(RawBinaryExpr { op, left, right })
         })
     }
+}
+
+/// The number as one of 64 bits, which no unsigned one becomes by itself.
+fn whole(number: Expr) -> Expr {
+    cast(number, DataType::Int64)
 }
 
 /// `interval_times(interval, number)`.

@@ -1,7 +1,8 @@
 //! Conditions of sort-merge joins besides their keys.
 //!
-//! DataFusion leaves out one that is about no column, has one fail on a row that has no other when what it is about
-//! was never NULL beneath the join, and does not know where its columns are once a projection goes below the join.
+//! DataFusion leaves out a condition that is about no column. It fails on one about a column that cannot be NULL in its
+//! input, where a row of an outer join has no match. And it keeps the places of the columns when a projection goes
+//! below the join and moves them.
 
 use std::sync::Arc;
 

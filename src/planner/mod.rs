@@ -31,7 +31,7 @@ pub mod sums;
 pub mod syntax;
 mod unions;
 mod using;
-pub mod wildcards;
+mod wildcards;
 mod window_functions;
 mod windows;
 

@@ -27,9 +27,9 @@ pub fn corrected<T: Visit + VisitMut>(
     dialect: &dyn Dialect,
     zone: Option<&str>,
 ) -> Result<()> {
+    wildcards::of_from(parsed);
     check(parsed)?;
     unnested(parsed);
-    wildcards::of_from(parsed);
     windows::inline(parsed)?;
     ordinals::resolve(parsed)?;
     row_values::compared(parsed)?;

@@ -14,7 +14,6 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::parse::{self, folded};
 use super::selects::{self, InSelects};
-use super::wildcards;
 use crate::error::{ErrorKind, NativeError, Result};
 
 /// Resolves the merged columns of every query within.
@@ -91,17 +90,16 @@ fn in_select(select: &mut Select) -> Result<Vec<Merged>> {
                 .opt_replace
                 .get_or_insert(ReplaceSelectItem { items: vec![] });
             for one in others {
-                let known = items
+                if !items
                     .items
-                    .iter_mut()
-                    .find(|item| is_same(&item.column_name, &one.name));
-                match known {
-                    Some(item) => item.as_keyword = wildcards::IS_CHECKED,
-                    None => items.items.push(Box::new(ReplaceSelectElement {
+                    .iter()
+                    .any(|item| is_same(&item.column_name, &one.name))
+                {
+                    items.items.push(Box::new(ReplaceSelectElement {
                         expr: one.value.clone(),
                         column_name: Ident::with_quote('"', folded(&one.name)),
-                        as_keyword: wildcards::IS_CHECKED,
-                    })),
+                        as_keyword: true,
+                    }));
                 }
             }
         } else if let SelectItem::UnnamedExpr(Expr::Identifier(name)) = item

@@ -383,6 +383,14 @@ SUBQUERIES = {
     "SELECT id FROM f WHERE EXISTS (SELECT id FROM e OFFSET 9)": False,
     "SELECT id FROM f WHERE id IN (SELECT id FROM e) OR id = 1": False,
     "SELECT id FROM f WHERE NOT (id IN (SELECT id FROM e))": False,
+    "SELECT id FROM f WHERE NOT (id > 0 AND id IN (SELECT id FROM e) AND id < 9)": False,
+    "SELECT id FROM f WHERE (id > 2) = (id > 0 AND id IN (SELECT id FROM e) AND id < 9)": False,
+    "SELECT id FROM f WHERE g = ' [z' OR EXISTS (SELECT 1 FROM e WHERE e.id = f.id)": False,
+    "SELECT id FROM f QUALIFY row_number() OVER (ORDER BY id) = 1 OR id IN (SELECT id FROM e)": (
+        False
+    ),
+    "SELECT id FROM f WHERE CASE WHEN id > 1 AND id IN (SELECT id FROM e) AND id < 9 THEN true "
+    "END": False,
     "SELECT id IN (SELECT id FROM e) AS n FROM f": False,
     "SELECT id FROM f WHERE id = (SELECT count(*) FROM e WHERE e.id = f.id)": False,
 }

@@ -111,3 +111,22 @@ def test_nothing_computes_on_after_the_deadline(name):
             child.kill()
     assert word == "IDLE"
     assert float(took) < 10
+
+
+MANY_JOINS = """
+import sys
+import pyarrow as pa
+import fusiondelta
+joins = "".join(f" JOIN t t{n} ON t{n}.a = t{n - 1}.a" for n in range(1, int(sys.argv[1]) + 1))
+with fusiondelta.FusionDeltaEngine() as engine:
+    sql = f"SELECT count(*) AS n FROM t t0{joins}"
+    rows = engine.query(sql, sources={"t": pa.table({"a": [1, 2, 3]})}, timeout=100).to_pylist()
+    print(rows)
+"""
+
+
+@pytest.mark.parametrize("count", [127, 140, 250])
+def test_many_joins_come_to_an_end(count):
+    command = [sys.executable, "-c", MANY_JOINS, str(count)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout) == (0, "[{'n': 3}]\n"), done.stderr[-500:]

@@ -65,6 +65,14 @@ def test_large_values_in_many_rows_are_refused(small, value):
         small.query(sql, timeout=60).to_table()
 
 
+def test_parts_of_lists_take_the_memory_of_parts(small):
+    sql = (
+        "SELECT count(x) n FROM (SELECT last_value(make_array(value, value)) OVER (ORDER BY value) "
+        "x FROM range(0, 20000))"
+    )
+    assert small.query(sql, timeout=60).to_pylist() == [{"n": 20_000}]
+
+
 @pytest.mark.parametrize(
     ("sql", "want"),
     [

@@ -68,6 +68,13 @@ CASES = [
     "SELECT max(i.a) x FROM i WHERE i.a < d.n) l",
     "SELECT d.n, (SELECT max((SELECT max(j.a) FROM i j WHERE j.a < m.v)) FROM (SELECT i.a v FROM "
     "i UNION ALL SELECT d.n) m) x FROM (SELECT id::int n FROM o UNION ALL SELECT 5.5::double) d",
+    "SELECT (SELECT count(*) FROM i WHERE d.n > i.a) x FROM (SELECT id::int n FROM o UNION ALL "
+    "SELECT 5.5::double) d UNION ALL SELECT (SELECT count(*) FROM i WHERE d.n > i.a) FROM (SELECT "
+    "7::int n) d",
+    "SELECT (SELECT count(*) FROM i WHERE d.n > i.a) x FROM (SELECT id::int n FROM o UNION ALL "
+    "SELECT 5.5::double) d UNION ALL SELECT (SELECT count(*) FROM i WHERE d.n > i.a) FROM (SELECT "
+    "7::int n UNION ALL SELECT 1.5::decimal(3, 1)) d",
+    "SELECT (SELECT sum(o.a) FILTER (WHERE i.a > 1) FROM i) x FROM o",
     "SELECT d.n, (SELECT max(i.a) FROM i WHERE i.a < d.n) x FROM (SELECT CASE WHEN id < 3 THEN id "
     "ELSE 5.5::double END n FROM o) d",
     "SELECT id FROM o WHERE a = ANY (SELECT a FROM i WHERE i.k = o.id)",

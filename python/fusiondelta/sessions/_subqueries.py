@@ -6,8 +6,14 @@ import re
 
 _MARK = "(<subquery>)"
 
-# A condition that is one of WHERE's, where false and NULL are the same.
-_PLAIN = re.compile(r"(NOT )?EXISTS \(<subquery>\)|[\w.\"]+ IN \(<subquery>\)")
+_COLUMN = r'[\w."]+'
+_VALUE = rf"(?:{_COLUMN}|\w+\((?:\"[^\"]*\"|[\w.+-]*)\))"
+# Conditions of WHERE, where false and NULL are the same. A plan shows no parentheses within NOT
+# and CASE: only what has none of these can be told apart at AND.
+_PLAIN = re.compile(
+    rf"(?:NOT )?EXISTS \(<subquery>\)|{_COLUMN} IN \(<subquery>\)"
+    rf"|{_VALUE} (?:=|!=|<|>|<=|>=) {_VALUE}|{_COLUMN} IS (?:NOT )?NULL"
+)
 
 # What a subquery may be made of.
 _KNOWN = re.compile(
@@ -36,15 +42,12 @@ def not_carried(shown: str) -> str | None:
         elif within is not None and not _KNOWN.match(operator):
             return f"a subquery with {operator.split(':')[0]}"
         if _MARK in operator and not _is_plain(operator):
-            return operator.split(": ", 1)[-1].split(" [", 1)[0]
+            return operator.split(": ", 1)[-1]
     return None
 
 
 def _is_plain(operator: str) -> bool:
     if not operator.startswith("Filter: "):
         return False
-    conditions = operator.removeprefix("Filter: ").split(" [", 1)[0].split(" AND ")
-    return all(
-        _PLAIN.fullmatch(condition) if _MARK in condition else not re.search(r"\bOR\b", condition)
-        for condition in conditions
-    )
+    conditions = operator.removeprefix("Filter: ").split(" AND ")
+    return all(_PLAIN.fullmatch(condition) for condition in conditions)

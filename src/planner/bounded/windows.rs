@@ -23,6 +23,9 @@ enum Kept {
     Rows(usize),
 }
 
+/// Aggregates whose values grow with their frame.
+const GROW: [&str; 3] = ["array_agg", "string_agg", "listagg"];
+
 /// Reserves memory for the values of a window.
 pub struct Results {
     name: String,
@@ -51,6 +54,8 @@ impl Results {
         };
         let kept = match (is_whole(&frame.start_bound), is_whole(&frame.end_bound)) {
             (true, true) if over.is_aggregate => Kept::Repeated,
+            // Beside some other functions a partition is computed as a whole.
+            _ if GROW.contains(&name) => Kept::Partition,
             (_, true) => Kept::Partition,
             (_, false) => Kept::Rows(over.batch_size),
         };
@@ -69,23 +74,33 @@ impl fmt::Debug for Results {
 }
 
 impl Around for Results {
-    fn begin(&self) -> Box<dyn Computation> {
-        Box::new(Computed {
+    fn begin(&self, gives: Option<&DataType>) -> Option<Box<dyn Computation>> {
+        if gives.is_some_and(is_small) {
+            return None;
+        }
+        Some(Box::new(Computed {
             name: self.name.clone(),
             kept: self.kept,
-            reservation: MemoryConsumer::new(&self.name).register(&self.pool),
+            pool: Arc::clone(&self.pool),
+            reservation: None,
             rows: 0,
             values: 0,
             extent: 0,
-        })
+        }))
     }
+}
+
+fn is_small(kind: &DataType) -> bool {
+    kind.is_primitive() || matches!(kind, DataType::Boolean | DataType::Null)
 }
 
 #[derive(Debug)]
 struct Computed {
     name: String,
     kept: Kept,
-    reservation: MemoryReservation,
+    pool: Arc<dyn MemoryPool>,
+    /// Made with the first value that is not small: a window may have many partitions.
+    reservation: Option<MemoryReservation>,
     /// Rows that were taken in.
     rows: usize,
     /// Values that were given since the memory of earlier ones was.
@@ -100,16 +115,18 @@ impl Computation for Computed {
     }
 
     fn value(&mut self, value: ScalarValue) -> Result<ScalarValue> {
-        let kind = value.data_type();
-        if kind.is_primitive() || matches!(kind, DataType::Boolean | DataType::Null) {
+        if is_small(&value.data_type()) {
             return Ok(value);
         }
+        let reservation = self
+            .reservation
+            .get_or_insert_with(|| MemoryConsumer::new(&self.name).register(&self.pool));
         let times = match self.kept {
             Kept::Repeated => self.rows.max(1),
             Kept::Partition => 1,
             Kept::Rows(rows) => {
                 if self.values == rows {
-                    self.reservation.free();
+                    reservation.free();
                     (self.values, self.extent) = (0, 0);
                 }
                 1
@@ -121,10 +138,23 @@ impl Computation for Computed {
         if self.extent > LARGEST {
             return exec_err!("{} gives more at once than an array holds", self.name);
         }
-        self.reservation
-            .try_grow(value.size().saturating_mul(times))?;
+        reservation.try_grow(size(&value).saturating_mul(times))?;
         Ok(value)
     }
+}
+
+/// Bytes of a value, which may be a part of a larger array.
+fn size(value: &ScalarValue) -> usize {
+    let data = match value {
+        ScalarValue::List(list) => list.to_data(),
+        ScalarValue::LargeList(list) => list.to_data(),
+        ScalarValue::FixedSizeList(list) => list.to_data(),
+        ScalarValue::Struct(row) => row.to_data(),
+        ScalarValue::Map(map) => map.to_data(),
+        other => return other.size(),
+    };
+    data.get_slice_memory_size()
+        .unwrap_or_else(|_| value.size())
 }
 
 /// Bytes of a text, items of a list.

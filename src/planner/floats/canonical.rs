@@ -178,8 +178,11 @@ pub fn aggregates(state: &mut SessionState) -> Result<()> {
 struct OneNan;
 
 impl Around for OneNan {
-    fn begin(&self) -> Box<dyn Computation> {
-        Box::new(Self)
+    fn begin(&self, gives: Option<&DataType>) -> Option<Box<dyn Computation>> {
+        match gives.is_none_or(is_float) {
+            true => Some(Box::new(Self)),
+            false => None,
+        }
     }
 }
 

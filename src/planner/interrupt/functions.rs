@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, exec_err};
 
 use crate::planner::abandoned::Abandoned;
@@ -44,8 +45,8 @@ impl fmt::Debug for Watch {
 }
 
 impl Around for Watch {
-    fn begin(&self) -> Box<dyn Computation> {
-        Box::new(self.clone())
+    fn begin(&self, _: Option<&DataType>) -> Option<Box<dyn Computation>> {
+        Some(Box::new(self.clone()))
     }
 }
 

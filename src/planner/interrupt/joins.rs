@@ -51,7 +51,7 @@ impl PhysicalOptimizerRule for Interruptible {
                 || node.downcast_ref::<NestedLoopJoinExec>().is_some()
                 || node.downcast_ref::<SortMergeJoinExec>().is_some()
                 || node.downcast_ref::<UnnestExec>().is_some();
-            Ok(match makes_many {
+            Ok(match makes_many && budgets(&node) < BUDGETS {
                 true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as _),
                 false => Transformed::no(node),
             })
@@ -66,6 +66,22 @@ impl PhysicalOptimizerRule for Interruptible {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// Operators above each other that yield. Each holds one of the 128 units that tokio gives a task while it polls what is
+/// beneath it: with more of them nothing would ever run.
+const BUDGETS: usize = 64;
+
+/// How many there are on the longest way down.
+fn budgets(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let mut most = 0;
+    let mut open = vec![(plan, 0)];
+    while let Some((node, above)) = open.pop() {
+        let count = above + usize::from(node.downcast_ref::<CooperativeExec>().is_some());
+        most = most.max(count);
+        open.extend(node.children().into_iter().map(|child| (child, count)));
+    }
+    most
 }
 
 fn with_condition(

@@ -26,6 +26,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{
     Column, DFSchema, ExprSchema, JoinType, NullEquality, Result, TableReference, plan_err,
 };
+use datafusion::logical_expr::expr::AggregateFunctionParams;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
@@ -76,7 +77,7 @@ fn refuse_aggregates_around(plan: &LogicalPlan) -> Result<()> {
         if let LogicalPlan::Aggregate(aggregate) = node {
             for expr in &aggregate.aggr_expr {
                 expr.apply(|part| match part {
-                    Expr::AggregateFunction(call) if is_around(&call.params.args)? => plan_err!(
+                    Expr::AggregateFunction(call) if is_around(&call.params)? => plan_err!(
                         "{part} in a subquery is of columns of the query around it alone, and belongs to that \
                          query: compute it there"
                     ),
@@ -89,10 +90,11 @@ fn refuse_aggregates_around(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-/// Whether expressions are about columns around, and about no others.
-fn is_around(exprs: &[Expr]) -> Result<bool> {
+/// Whether an aggregate is about columns around, and about no others.
+fn is_around(of: &AggregateFunctionParams) -> Result<bool> {
+    let order = of.order_by.iter().map(|sort| &sort.expr);
     let mut is_outer = false;
-    for expr in exprs {
+    for expr in of.args.iter().chain(of.filter.as_deref()).chain(order) {
         is_outer |= refers(expr, None)?;
         if expr.exists(|part| Ok(matches!(part, Expr::Column(_)) || is_subquery(part)))? {
             return Ok(false);
