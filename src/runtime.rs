@@ -25,6 +25,10 @@ use crate::error::{ErrorKind, NativeError, Result};
 /// How long a blocked wait goes without looking for Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Bytes of stack, of which what is not used takes no memory: deep plans recurse while they are optimised, executed
+/// and encoded.
+const STACK: usize = 64 * 1024 * 1024;
+
 /// Name of the runtime's threads.
 const THREADS: &str = "fusiondelta";
 
@@ -84,14 +88,14 @@ fn current() -> Result<&'static Owned> {
     };
     let runtime = Builder::new_multi_thread()
         .thread_name(THREADS)
-        // Deep plans recurse while they are optimised and executed.
-        .thread_stack_size(64 * 1024 * 1024)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(failed)?;
     let control = Builder::new_multi_thread()
         .thread_name(THREADS)
         .worker_threads(1)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(failed)?;
