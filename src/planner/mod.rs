@@ -3,7 +3,7 @@
 
 pub mod abandoned;
 pub mod around;
-mod as_inner;
+pub mod as_inner;
 pub mod bounded;
 pub mod calls;
 pub mod cast_names;

@@ -25,6 +25,7 @@ use crate::error::{ErrorKind, NativeError};
 use crate::exec::engine::{self, Kept};
 use crate::exec::sql;
 use crate::planner::abandoned::Watching;
+use crate::planner::as_inner::as_inner;
 use crate::runtime;
 
 /// A function as `fusiondelta.engine` describes it.
@@ -110,28 +111,10 @@ struct ForeignFunction {
 }
 
 impl ScalarUDFImpl for ForeignFunction {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.inner.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.inner.signature()
-    }
-
-    fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(kinds)
-    }
+    as_inner!();
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
         self.inner.return_field_from_args(arguments)
-    }
-
-    fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(kinds)
     }
 
     fn short_circuits(&self) -> bool {

@@ -18,7 +18,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
-use super::LARGEST;
+use super::{LARGEST, is_small};
 
 /// Bytes of a constant from which on its repetition is worth a look.
 const LARGE: usize = 16 * 1024;
@@ -113,9 +113,7 @@ fn is_constant(expr: &Expr, schema: &Schema) -> Result<bool> {
     if expr.downcast_ref::<Literal>().is_some() {
         return Ok(is_large(expr));
     }
-    let kind = expr.data_type(schema)?;
-    let is_small = kind.is_primitive() || matches!(kind, DataType::Boolean | DataType::Null);
-    Ok(!is_small && collect_columns(expr).is_empty())
+    Ok(!is_small(&expr.data_type(schema)?) && collect_columns(expr).is_empty())
 }
 
 /// The projection with some of its expressions changed; nothing where none is.

@@ -9,7 +9,7 @@ use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits};
 
-use super::LARGEST;
+use super::{LARGEST, is_small};
 use crate::planner::around::{Around, Computation};
 
 /// How many values there are at once.
@@ -88,10 +88,6 @@ impl Around for Results {
             extent: 0,
         }))
     }
-}
-
-fn is_small(kind: &DataType) -> bool {
-    kind.is_primitive() || matches!(kind, DataType::Boolean | DataType::Null)
 }
 
 #[derive(Debug)]
