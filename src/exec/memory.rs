@@ -15,6 +15,7 @@ use datafusion::prelude::SessionConfig;
 use parking_lot::Mutex;
 
 use super::engine::PoolKind;
+use crate::planner::bounded;
 
 /// The part of a limit that is left to what cannot spill, as one over this number: merging what was sorted,
 /// for one, needs memory while those who sorted hold theirs.
@@ -250,14 +251,15 @@ impl MemoryPool for QueryPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let refused = |error| bounded::for_consumer(error, reservation.consumer());
         if let Some(own) = &self.own {
-            own.try_grow(reservation, additional)?;
+            own.try_grow(reservation, additional).map_err(refused)?;
         }
         if let Err(error) = self.engine.try_grow(reservation, additional) {
             if let Some(own) = &self.own {
                 own.shrink(reservation, additional);
             }
-            return Err(error);
+            return Err(refused(error));
         }
         self.add(reservation, additional);
         Ok(())

@@ -40,7 +40,7 @@ use crate::delta::cache;
 use crate::delta::node::{DeltaNode, ScanSpec};
 use crate::delta::provider::DeltaProvider;
 use crate::exec::engine::Engine;
-use crate::planner::bounded;
+use crate::planner::bounded::{self, Held};
 use crate::planner::compact::CompactViews;
 use crate::planner::interrupt;
 use crate::planner::properties::Properties;
@@ -180,7 +180,8 @@ fn within(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     let guarded = node.downcast_ref::<FloatGuard>().map(|node| &node.input);
     let compacted = node.downcast_ref::<CompactViews>().map(|node| &node.input);
     let corrected = node.downcast_ref::<Properties>().map(|node| &node.input);
-    guarded.or(compacted).or(corrected).cloned()
+    let held = node.downcast_ref::<Held>().map(|node| &node.input);
+    guarded.or(compacted).or(corrected).or(held).cloned()
 }
 
 /// The plan as bytes.

@@ -18,7 +18,7 @@ use super::engine::Engine;
 use super::query::{Phases, Query, QueryContext};
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::error_text;
-use crate::planner::{calls, cast_names};
+use crate::planner::{calls, cast_names, equal_names, replaced};
 
 /// A table as it is given.
 pub enum Given {
@@ -200,14 +200,17 @@ async fn named(
 /// The plan of a statement. What it creates, sets or drops is done, in the catalog of the query.
 async fn bound(
     state: &SessionState,
-    statement: Statement,
+    mut statement: Statement,
     readonly: bool,
     parameters: Vec<(String, ScalarValue)>,
 ) -> std::result::Result<LogicalPlan, DataFusionError> {
     if let Some(said) = calls::refused(&statement, state) {
         return plan_err!("{said}");
     }
+    let replaced = replaced::mark(&mut statement);
+    let apart = equal_names::tell_apart(&mut statement);
     let plan = verified(named(state, statement).await?, readonly)?;
+    let plan = apart.called(replaced.checked(plan)?)?;
     let plan = match parameters.is_empty() {
         true => plan,
         false => {

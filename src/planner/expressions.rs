@@ -39,6 +39,9 @@ impl AnalyzerRule for SoundExpressions {
                         ..distinct
                     }))
                 }
+                LogicalPlan::Distinct(Distinct::All(input)) => {
+                    LogicalPlan::Distinct(Distinct::All(zeros::one_nested(input)?))
+                }
                 other => other,
             };
             let mut schema = merge_schema(&node.inputs());
@@ -56,13 +59,23 @@ impl AnalyzerRule for SoundExpressions {
                 }),
                 other => Transformed::no(other),
             };
+            // What is compared as a whole comes first among the expressions of a node.
+            let mut keys = match &node.data {
+                LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.len(),
+                LogicalPlan::Join(join) => 2 * join.on.len(),
+                _ => 0,
+            };
             let changed = node.transform_data(|node| {
-                node.map_expressions(|expr| match expr {
-                    // Its members are the columns, and only they have names.
-                    set @ Expr::GroupingSet(_) => {
-                        set.map_children(|member| rewritten(member, &names, &schema))
+                node.map_expressions(|expr| {
+                    let is_key = keys > 0;
+                    keys = keys.saturating_sub(1);
+                    match expr {
+                        // Its members are the columns, and only they have names.
+                        set @ Expr::GroupingSet(_) => {
+                            set.map_children(|member| rewritten(member, &names, &schema, is_key))
+                        }
+                        other => rewritten(other, &names, &schema, is_key),
                     }
-                    other => rewritten(other, &names, &schema),
                 })
             })?;
             match changed.transformed {
@@ -79,7 +92,12 @@ impl AnalyzerRule for SoundExpressions {
 }
 
 /// The expression in its sound form, under the name that it had.
-fn rewritten(expr: Expr, names: &NamePreserver, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn rewritten(
+    expr: Expr,
+    names: &NamePreserver,
+    schema: &DFSchema,
+    is_key: bool,
+) -> Result<Transformed<Expr>> {
     let name = names.save(&expr);
     let changed = expr.transform_up(|part| {
         sound(part)
@@ -87,6 +105,10 @@ fn rewritten(expr: Expr, names: &NamePreserver, schema: &DFSchema) -> Result<Tra
             .transform_data(|part| Ok(canonical::wrap(part, schema)))?
             .transform_data(|part| Ok(zeros::wrap(part, schema)))
     })?;
+    let changed = match is_key {
+        true => changed.transform_data(|key| Ok(zeros::nested_key(key, schema)))?,
+        false => changed,
+    };
     Ok(changed.update_data(|expr| name.restore(expr)))
 }
 

@@ -10,18 +10,22 @@ pub mod cast_names;
 pub mod compact;
 mod defaults;
 mod dependencies;
+pub mod equal_names;
 mod expressions;
 pub mod floats;
 pub mod interrupt;
 mod intervals;
+mod keys;
 mod merge_filters;
 pub mod merge_keys;
+pub mod nested;
 pub mod one_input;
 mod ordinals;
 pub mod overflow;
 pub mod parse;
 pub mod properties;
 mod pushdown;
+pub mod replaced;
 mod row_values;
 mod selects;
 mod set_operations;
@@ -50,6 +54,7 @@ use abandoned::Abandoned;
 use expressions::SoundExpressions;
 use floats::{canonical, zeros};
 use intervals::Intervals;
+use keys::ComputedKeys;
 use set_operations::CountedSetOperations;
 use subqueries::{SettledReferences, Subqueries};
 use window_functions::SoundWindows;
@@ -79,10 +84,11 @@ pub fn state(
         }
         rules.push(rule);
     }
-    let own: [Arc<dyn AnalyzerRule + Send + Sync>; 4] = [
+    let own: [Arc<dyn AnalyzerRule + Send + Sync>; 5] = [
         Arc::new(CountedSetOperations),
         Arc::new(Subqueries::default()),
         Arc::new(SoundExpressions),
+        Arc::new(ComputedKeys),
         Arc::new(SoundWindows {
             abandoned: Arc::clone(abandoned),
             pool: Arc::clone(&env.memory_pool),
@@ -108,6 +114,7 @@ pub fn state(
         merge_keys::function(),
         cast_names::function(),
         intervals::function(),
+        replaced::function(),
     ];
     canonical::aggregates(&mut state)?;
     for function in overflow::functions().chain(own) {

@@ -31,7 +31,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use super::abandoned::Abandoned;
-use super::bounded::BoundedLiterals;
+use super::bounded::{BoundedLiterals, HeldSides};
 use super::compact::CompactedViews;
 use super::dependencies::{self, SoundDependencies};
 use super::floats::canonical::is_float;
@@ -215,6 +215,7 @@ pub fn physical_rules(
                 rules.push(Arc::new(Interruptible(Arc::clone(abandoned))));
                 rules.push(Arc::new(CompactedViews));
                 rules.push(Arc::new(SoundMergeFilters));
+                rules.push(Arc::new(HeldSides));
             }
             "ProjectionPushdown" => rules.push(Arc::new(Guarded(rule, merge_filters::has_one))),
             _ => rules.push(rule),

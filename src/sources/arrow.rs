@@ -53,7 +53,7 @@ pub fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Arro
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let columns = batch.columns().iter();
     let columns = columns.map(|column| {
-        let column = masked(&canonical::column(column))?;
+        let column = masked(&canonical::column(column)?)?;
         dictionaries::column(&column)
     });
     RecordBatch::try_new_with_options(

@@ -5,67 +5,27 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
-    StructArray, make_array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StructArray, make_array};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 
+use crate::planner::nested;
+
 /// Whether there are structs within.
 pub fn has_structs(kind: &DataType) -> bool {
-    match kind {
-        DataType::Struct(_) | DataType::Map(..) => true,
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            has_structs(item.data_type())
-        }
-        _ => false,
-    }
+    nested::any(kind, &|kind| {
+        matches!(kind, DataType::Struct(_) | DataType::Map(..))
+    })
 }
 
 /// The array, with the fields of every NULL struct NULL.
 pub fn masked(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    if !has_structs(array.data_type()) {
-        return Ok(Arc::clone(array));
+    match array.data_type() {
+        kind if !has_structs(kind) => Ok(Arc::clone(array)),
+        DataType::Struct(_) => Ok(Arc::new(masked_struct(array.as_struct())?)),
+        _ => nested::with_parts(array, &masked),
     }
-    Ok(match array.data_type() {
-        DataType::Struct(_) => Arc::new(masked_struct(array.as_struct())?),
-        DataType::List(_) => masked_list(array.as_list::<i32>())?,
-        DataType::LargeList(_) => masked_list(array.as_list::<i64>())?,
-        DataType::FixedSizeList(item, size) => {
-            let list = array.as_fixed_size_list();
-            let values = masked(list.values())?;
-            let nulls = list.nulls().cloned();
-            let made = FixedSizeListArray::try_new(Arc::clone(item), *size, values, nulls)?;
-            Arc::new(made)
-        }
-        DataType::Map(entry, ordered) => {
-            let map = array.as_map();
-            let made = MapArray::try_new(
-                Arc::clone(entry),
-                map.offsets().clone(),
-                masked_struct(map.entries())?,
-                map.nulls().cloned(),
-                *ordered,
-            )?;
-            Arc::new(made)
-        }
-        _ => Arc::clone(array),
-    })
-}
-
-fn masked_list<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> Result<ArrayRef, ArrowError> {
-    let (DataType::List(item) | DataType::LargeList(item)) = list.data_type() else {
-        return Ok(Arc::new(list.clone()));
-    };
-    let made = GenericListArray::try_new(
-        Arc::clone(item),
-        list.offsets().clone(),
-        masked(list.values())?,
-        list.nulls().cloned(),
-    )?;
-    Ok(Arc::new(made))
 }
 
 fn masked_struct(given: &StructArray) -> Result<StructArray, ArrowError> {

@@ -32,6 +32,11 @@ def literal(making: Making, kind: str) -> Expr:
     """A literal, sometimes NULL."""
     if making.rng.random() < 0.08:
         return made(kind, PLAIN[kind][-1])
+    return value(making, kind)
+
+
+def value(making: Making, kind: str) -> Expr:
+    """A literal that is not NULL."""
     text = making.rng.choice(LITERALS[kind])
     wrapped = {"double": "CAST({} AS DOUBLE)", "dec": "CAST({} AS DECIMAL(10,2))"}
     return made(kind, wrapped.get(kind, "{}").format(text))
@@ -237,8 +242,8 @@ def _bool(making: Making, scope: Scope, sub: _Sub, flat: _Sub) -> list[_Maker]:
 
         def known(of: str) -> Expr:
             # DuckDB takes NULL for a value there; of another type, so that none takes its place.
-            value = made(of, "COALESCE(", flat(of), ", ", literal(making, of), ")")
-            return Expr(f"known {of}", value.parts)
+            last = Expr(f"known {of}", value(making, of).parts)
+            return made(f"known {of}", "COALESCE(", flat(of), ", ", last, ")")
 
         makers.append(
             lambda: made(

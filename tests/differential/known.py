@@ -19,8 +19,6 @@ ERRORS: dict[str, str] = {
     "cannot have a grand total": "ROLLUP in a subquery that depends on rows around it",
     "may be others each time": "LIMIT in rows that a subquery depends on",
     "about both sides": "a subquery in ON of an outer join",
-    "partition not used yet": "a panic that follows an error in another task, of memory mostly",
-    "panicked with message": "likewise",
     "Additional allocation failed": "many sorts at once in the memory of a test's engine",
     "Unnest should be rewritten": "unnest in DISTINCT ON",
     "Multiple recursive references": "a subquery in a recursive query that depends on its rows",

@@ -27,6 +27,14 @@ TABLES = {
         {"k": list(range(12)), "x": [0.0, -0.0, 1.0, NAN, NAN, NAN, 2.0, 2.0, 3.0, None, None, NAN]}
     ),
     "dup": pa.table({"a": [1, 1], "b": [10, 20]}),
+    # With a NaN that has a sign.
+    "zl": pa.table(
+        {
+            "k": [1, 2, 3, 4],
+            "l": [[0.0], [-0.0], [NAN], [-NAN]],
+            "s": [{"a": 0.0}, {"a": -0.0}, {"a": NAN}, {"a": -NAN}],
+        }
+    ),
 }
 
 # Rows in order.
@@ -114,6 +122,96 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             (2, "c,b"),
             (3, "c"),
         ],
+    },
+    "both zeros, and NaN, within lists and structs": {
+        f"{sql.replace('@', column)}": rows
+        for column in ("l", "s")
+        for sql, rows in {
+            "SELECT a.k, b.k FROM zl a JOIN zl b ON a.@ = b.@ AND a.k < b.k ORDER BY 1": [
+                (1, 2),
+                (3, 4),
+            ],
+            "SELECT a.k, b.k FROM zl a JOIN zl b USING (@) WHERE a.k < b.k ORDER BY 1": [
+                (1, 2),
+                (3, 4),
+            ],
+            "SELECT min(k), count(*) FROM zl GROUP BY @ ORDER BY 1": [(1, 2), (3, 2)],
+            "SELECT min(k), count(*) FROM zl GROUP BY ROLLUP (@) ORDER BY 1, 2": [
+                (1, 2),
+                (1, 4),
+                (3, 2),
+            ],
+            "SELECT count(*) FROM (SELECT DISTINCT @ FROM zl)": [(2,)],
+            "SELECT count(*) FROM (SELECT @ FROM zl UNION SELECT @ FROM zl)": [(2,)],
+            "SELECT count(*) FROM (SELECT @ FROM zl WHERE k = 1 INTERSECT SELECT @ FROM zl WHERE "
+            "k = 2)": [(1,)],
+            "SELECT count(*) FROM (SELECT @ FROM zl WHERE k = 1 EXCEPT SELECT @ FROM zl WHERE "
+            "k = 2)": [(0,)],
+            "SELECT count(DISTINCT @) FROM zl": [(2,)],
+            "SELECT k, row_number() OVER (PARTITION BY @ ORDER BY k) FROM zl ORDER BY k": [
+                (1, 1),
+                (2, 2),
+                (3, 1),
+                (4, 2),
+            ],
+            "SELECT k FROM zl ORDER BY @ DESC, k DESC": [(4,), (3,), (2,), (1,)],
+            "SELECT DISTINCT ON (@) k FROM zl ORDER BY @, k": [(1,), (3,)],
+            "SELECT k FROM zl WHERE @ = (SELECT @ FROM zl WHERE k = 1) ORDER BY k": [(1,), (2,)],
+            "SELECT k FROM zl WHERE @ IN (SELECT @ FROM zl WHERE k IN (2, 4)) ORDER BY k": [
+                (1,),
+                (2,),
+                (3,),
+                (4,),
+            ],
+            "SELECT k FROM zl WHERE @ < (SELECT @ FROM zl WHERE k = 3) ORDER BY k": [(1,), (2,)],
+            "SELECT k FROM zl a WHERE EXISTS (SELECT 1 FROM zl b WHERE a.@ = b.@ AND a.k < b.k) "
+            "ORDER BY k": [(1,), (3,)],
+        }.items()
+    },
+    "keys that compare what is computed": {
+        "SELECT k, count(*) OVER (PARTITION BY k + 1 > 2) FROM t ORDER BY k": [
+            (1, 1),
+            (2, 2),
+            (3, 2),
+        ],
+        "SELECT k, sum(k) OVER (PARTITION BY g, upper(g) > 'A' ORDER BY k) FROM t ORDER BY k": [
+            (1, 1),
+            (2, 2),
+            (3, 3),
+        ],
+        "SELECT k, rank() OVER (ORDER BY coalesce(g, 'x') > 'a') FROM t ORDER BY k": [
+            (1, 1),
+            (2, 2),
+            (3, 2),
+        ],
+        "SELECT k, sum(k) OVER (ORDER BY upper(g) <= 'A', k ROWS 1 PRECEDING) s, "
+        "row_number() OVER (PARTITION BY CASE WHEN k > 1 THEN 1 ELSE 0 END = 1 ORDER BY k) r "
+        "FROM t ORDER BY k": [(1, 4, 1), (2, 2, 1), (3, 5, 2)],
+        "SELECT sum(1) OVER (PARTITION BY max(k), 'a' < coalesce(max(g), 'x')) FROM t": [(1,)],
+        "SELECT k FROM t ORDER BY upper(g) > 'A' DESC, k": [(2,), (3,), (1,)],
+        "SELECT k FROM t ORDER BY coalesce(g, 'x') = 'b' OR k + 1 > 9 DESC, k LIMIT 2": [
+            (2,),
+            (1,),
+        ],
+        "SELECT k FROM t QUALIFY rank() OVER (ORDER BY upper(g) = 'B' DESC) = 1": [(2,)],
+        "SELECT k FROM (SELECT DISTINCT k, g FROM t) ORDER BY NOT (k * 2 > 3), k DESC": [
+            (3,),
+            (2,),
+            (1,),
+        ],
+    },
+    "both zeros in what looks for values": {
+        "SELECT k, rank() OVER (ORDER BY l) FROM zl ORDER BY k": [(1, 1), (2, 1), (3, 3), (4, 3)],
+        "SELECT array_has(l, 0.0), array_position(l, -0.0), array_positions(l, 0.0) FROM zl "
+        "WHERE k = 2": [(True, 1, [1])],
+        "SELECT array_remove(l, 0.0) FROM zl WHERE k = 2": [([],)],
+        "SELECT array_except(a.l, b.l), array_intersect(a.l, b.l), array_union(a.l, b.l) "
+        "FROM zl a, zl b WHERE a.k = 1 AND b.k = 2": [([], [0.0], [0.0])],
+        "SELECT array_has_any(a.l, b.l) FROM zl a, zl b WHERE a.k = 3 AND b.k = 4": [(True,)],
+        "SELECT [0.0] = [-0.0], [[0.0]] IN ([[-0.0]]), [0.0] BETWEEN [-0.0] AND [-0.0]": [
+            (True, True, True)
+        ],
+        "SELECT l FROM zl WHERE k = 2": [([-0.0],)],
     },
     "both zeros": {
         "SELECT k FROM z ORDER BY x, k": [(4,), (1,), (2,), (3,)],

@@ -259,6 +259,8 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         ],
         "SELECT true c FROM w UNION SELECT b IS TRUE FROM f2": [(True,)],
         "SELECT (SELECT 1 FROM f1) IS NULL c, coalesce((SELECT 1 FROM f1), 7) d": [(True, 7)],
+        "SELECT (SELECT nullif(2, 1) FROM f1) c": [(None,)],
+        "SELECT (SELECT v FROM (SELECT nullif(2, 1) v FROM f1)) c": [(None,)],
     },
     "row values": {
         "SELECT id FROM t WHERE (id, p) IN (SELECT id, p FROM t)": [(1,), (2,)],
@@ -318,6 +320,26 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "SELECT k FROM (SELECT * REPLACE (k + 1 AS k) FROM w) WHERE k > 4": [(5,)],
         "SELECT * REPLACE (k * 2 AS k, 'z' AS g) FROM w WHERE k = 1 UNION ALL SELECT * FROM w "
         "WHERE k = 2 ORDER BY 2": [("z", 2), ("a", 2)],
+        "SELECT * REPLACE (k * 2 AS K) FROM w WHERE k = 1": [("a", 2)],
+        "WITH c AS (SELECT * REPLACE (1 AS nothing) FROM w) SELECT 1": [(1,)],
+    },
+    "columns of one name in what is given": {
+        "SELECT k, k FROM w WHERE k = 1": [(1, 1)],
+        "SELECT k, w.k, K FROM w WHERE k = 1": [(1, 1, 1)],
+        "SELECT *, k FROM w WHERE k = 1": [("a", 1, 1)],
+        "SELECT w.*, k FROM w ORDER BY k DESC LIMIT 1": [("b", 4, 4)],
+        "SELECT k AS x, g AS x FROM w WHERE k = 1": [(1, "a")],
+        "SELECT 1, 1": [(1, 1)],
+        "SELECT g, count(*), g, count(*) FROM w GROUP BY g": [("a", 2, "a", 2), ("b", 2, "b", 2)],
+        "SELECT DISTINCT g, g FROM w ORDER BY g DESC": [("b", "b"), ("a", "a")],
+        "SELECT DISTINCT * EXCLUDE (k), k FROM w ORDER BY k DESC LIMIT 1": [("b", 4)],
+        "SELECT k, k FROM w WHERE k = 1 UNION ALL SELECT 7, 7 ORDER BY k": [(1, 1), (7, 7)],
+        "SELECT * EXCLUDE (k), k FROM w WHERE k = 1 UNION ALL SELECT 'z', 0 ORDER BY k": [
+            ("z", 0),
+            ("a", 1),
+        ],
+        "(SELECT k, k FROM w) ORDER BY 1 DESC LIMIT 1": [(4, 4)],
+        "WITH c AS (SELECT k FROM w) SELECT *, c.k + 1 AS k2, k FROM c WHERE k = 1": [(1, 2, 1)],
     },
     "a value in an order": {
         "SELECT any_value(k ORDER BY k DESC) FROM w": [(4,)],
@@ -425,6 +447,13 @@ ERRORS: dict[str, tuple[type[Exception], str]] = {
     "SELECT sum(9e37::decimal(38, 0)) FROM w": (ExecutionError, "overflow"),
     "SELECT sum(DISTINCT k) OVER (ORDER BY k ROWS 1 PRECEDING) FROM w": (Exception, "sum"),
     "SELECT * ILIKE 'k%' FROM w": (SqlError, "ILIKE"),
+    "SELECT * REPLACE (1 AS nothing) FROM w": (SqlError, '"nothing"'),
+    "SELECT k FROM (SELECT w.* REPLACE (g AS k, 1 AS nothing) FROM w)": (SqlError, '"nothing"'),
+    "SELECT k FROM w WHERE EXISTS (SELECT * REPLACE (1 AS nothing) FROM a)": (
+        SqlError,
+        '"nothing"',
+    ),
+    "SELECT k AS x, g AS x FROM w ORDER BY x": (SqlError, "same name"),
     "SELECT (SELECT sum(o.k) FROM a) FROM w o": (SqlError, "belongs to that query"),
     "SELECT k FROM w o WHERE EXISTS (SELECT max(o.k + 1) FROM a HAVING max(o.k + 1) > 3)": (
         SqlError,
@@ -472,6 +501,23 @@ ERRORS: dict[str, tuple[type[Exception], str]] = {
         "USING",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SELECT k, K, w.k, g AS k FROM w", ["k", "k", "k", "k"]),
+        ("SELECT *, k FROM w", ["g", "k", "k"]),
+        ('SELECT k AS "X", g AS "X" FROM w', ["X", "X"]),
+        ("SELECT sum(k), sum(k) FROM w", ["sum(w.k)", "sum(w.k)"]),
+        ("SELECT g, g FROM w UNION ALL SELECT 'a', 'a'", ["g", "g"]),
+        ("SELECT a.id, b.id, a.id FROM a JOIN b USING (id)", ["id", "id", "id"]),
+    ],
+)
+def test_columns_keep_the_names_that_they_share(sql: str, names: list[str]) -> None:
+    with FusionDeltaEngine() as engine:
+        result = engine.query(sql, sources=dict(TABLES))
+        assert result.to_table().column_names == names
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 use datafusion::arrow::datatypes::DataType;
 
 mod functions;
+mod held;
 mod literals;
 mod windows;
 
 pub use functions::bound;
+pub use held::{Held, HeldSides, for_consumer};
 pub use literals::{BoundedLiterals, bare};
 pub use windows::{Frame, Results};
 

@@ -10,6 +10,7 @@ use datafusion::arrow::array::{
     RecordBatchOptions,
 };
 use datafusion::arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type, SchemaRef};
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
 use datafusion::execution::session_state::SessionState;
@@ -23,6 +24,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 
 use crate::planner::around::{self, Around, Computation};
+use crate::planner::nested;
 
 /// The number, NaN without a sign.
 pub fn f64(value: f64) -> f64 {
@@ -42,8 +44,24 @@ pub fn is_float(kind: &DataType) -> bool {
     matches!(kind, DataType::Float32 | DataType::Float64)
 }
 
-/// The column, each NaN in the same form; the column itself where they are.
-pub fn column(array: &ArrayRef) -> ArrayRef {
+/// Whether a column is one of floats, or has some within.
+pub fn has_floats(kind: &DataType) -> bool {
+    nested::any(kind, &is_float)
+}
+
+/// The column, each NaN in the same form, within lists, structs and maps too; the column itself where they are.
+///
+/// # Errors
+/// Where a list, struct or map is not what its type says.
+pub fn column(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match has_floats(array.data_type()) {
+        true if is_float(array.data_type()) => Ok(floats(array)),
+        true => nested::with_parts(array, &column),
+        false => Ok(Arc::clone(array)),
+    }
+}
+
+fn floats(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float64 => {
             let values = array.as_primitive::<Float64Type>();
@@ -77,18 +95,19 @@ fn changed<T: ArrowPrimitiveType>(
 /// The batch with its columns so.
 pub fn batch(batch: RecordBatch) -> Result<RecordBatch> {
     let schema: SchemaRef = batch.schema();
-    if !schema.fields().iter().any(|f| is_float(f.data_type())) {
+    if !schema.fields().iter().any(|f| has_floats(f.data_type())) {
         return Ok(batch);
     }
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let columns = batch.columns().iter().map(column).collect();
+    let columns = batch.columns().iter().map(column);
+    let columns = columns.collect::<Result<_, _>>()?;
     Ok(RecordBatch::try_new_with_options(schema, columns, &rows)?)
 }
 
 /// The rows with their columns so.
 pub fn stream(rows: SendableRecordBatchStream) -> Result<SendableRecordBatchStream> {
     let schema = rows.schema();
-    if !schema.fields().iter().any(|f| is_float(f.data_type())) {
+    if !schema.fields().iter().any(|f| has_floats(f.data_type())) {
         return Ok(rows);
     }
     let rows = rows.map(|rows| batch(rows?));
@@ -192,7 +211,7 @@ impl Computation for OneNan {
     }
 
     fn column(&mut self, values: ArrayRef) -> Result<ArrayRef> {
-        Ok(column(&values))
+        Ok(column(&values)?)
     }
 }
 
@@ -249,7 +268,7 @@ impl ScalarUDFImpl for Canonical {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         Ok(match arguments.args.as_slice() {
-            [ColumnarValue::Array(array)] => ColumnarValue::Array(column(array)),
+            [ColumnarValue::Array(array)] => ColumnarValue::Array(column(array)?),
             [ColumnarValue::Scalar(value)] => ColumnarValue::Scalar(scalar(value.clone())),
             _ => return internal_err!("canonical_nan has one argument"),
         })

@@ -191,13 +191,16 @@ fn once(plan: LogicalPlan) -> Result<Expr> {
         })
     };
     let (relation, field) = plan.schema().qualified_field(0);
-    if field.is_nullable() || is_never_empty(&plan) {
+    if is_never_empty(&plan) {
         return Ok(subquery(plan));
     }
     let column = Column::from((relation, field));
     if !is_stored(&plan, &column) {
         // Within, what turns out to be a constant would not be NULL again.
         return Ok(super::nullable().call(vec![subquery(plan)]));
+    }
+    if field.is_nullable() {
+        return Ok(subquery(plan));
     }
     let name = (column.relation.clone(), column.name.clone());
     let value = super::nullable().call(vec![Expr::Column(column)]);

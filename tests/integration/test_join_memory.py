@@ -1,0 +1,42 @@
+"""Joins that find no room: the same rows, or an error that says so."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from fusiondelta import EngineProfile, FusionDeltaEngine, ResourcesExhaustedError
+
+ROWS = 20_000
+SOURCES = {
+    "t": pa.table({"a": range(ROWS), "s": [f"{n:0100}" for n in range(ROWS)]}),
+    "u": pa.table({"b": range(0, ROWS, 200), "s": [f"{n:0100}" for n in range(0, ROWS, 200)]}),
+}
+
+
+@pytest.mark.parametrize("left", ["t", "(SELECT DISTINCT a, s FROM t)"])
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("kind", ["INNER", "LEFT", "RIGHT", "FULL", "LEFT SEMI", "LEFT ANTI"])
+def test_a_nested_loop_join_is_not_run_on_what_it_has_used(kind, partitions, left):
+    """DataFusion reads the side that is held once more, from operators that have given it."""
+    sql = (
+        f"SELECT count(*) n, sum(t.a) a, max(t.s) s FROM {left} t {kind} JOIN "
+        "(SELECT DISTINCT b, s FROM u) u ON t.a + 3 < u.b AND u.s > t.s"
+    )
+    answers = {}
+    for limit in ("512MiB", "16MiB", "4MiB", "2MiB"):
+        profile = EngineProfile(
+            memory_limit=limit,
+            target_partitions=partitions,
+            options={"datafusion.optimizer.join_reordering": "false"},
+        )
+        with FusionDeltaEngine(profile) as engine:
+            try:
+                answers[limit] = engine.query(sql, sources=SOURCES).to_pylist()
+            except ResourcesExhaustedError as error:
+                answers[limit] = str(error)
+    rows = answers["512MiB"]
+    refused = [answer for answer in answers.values() if answer != rows]
+    assert isinstance(rows, list)
+    assert refused
+    assert all("needs more memory" in answer for answer in refused)
