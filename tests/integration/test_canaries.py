@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datafusion import SessionConfig, SessionContext
+from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
 
 from fusiondelta import ExecutionError, FusionDeltaEngine, ParquetSource
 from tests.harness.rows import ordered, rows_of
@@ -141,6 +141,20 @@ ROWS: dict[str, tuple[str, list[tuple[Any, ...]] | None]] = {
         [(date(2024, 1, 2),)],
     ),
     "a list of what is around it": ("SELECT (SELECT [t.k]) x FROM t WHERE k = 1", [([1],)]),
+    "columns of one name": ("SELECT k, k FROM t WHERE k = 1", [(1, 1)]),
+    "REPLACE of a column in upper case": (
+        "SELECT * REPLACE (7 AS K) FROM t WHERE k = 1",
+        [(7, "a")],
+    ),
+    "zeros within lists": ("SELECT [0.0] = [-0.0]", [(True,)]),
+    "a key that compares what is computed": (
+        "SELECT k, count(*) OVER (PARTITION BY upper(g) > 'A') FROM w",
+        [(1, 2), (2, 2), (3, 2), (4, 2)],
+    ),
+    "a subquery without rows for what turns out to be a constant": (
+        "SELECT (SELECT nullif(2, 1) FROM e) c",
+        [(None,)],
+    ),
     "LATERAL unnest": (
         "SELECT k, e FROM t CROSS JOIN LATERAL unnest([k, k * 2]) AS u(e) WHERE k = 1 ORDER BY e",
         [(1, 1), (1, 2)],
@@ -207,6 +221,26 @@ def _is_right(plain: SessionContext, sql: str, right: list[tuple[Any, ...]] | No
     if right is None or got is None:
         return got is right
     return ordered(got) == ordered(right)
+
+
+def test_a_nested_loop_join_without_memory_is_still_run_on_what_it_has_used():
+    memory = RuntimeEnvBuilder().with_disk_manager_os().with_greedy_memory_pool(4_000_000)
+    config = (
+        SessionConfig()
+        .with_target_partitions(4)
+        .set("datafusion.optimizer.join_reordering", "false")
+    )
+    context = SessionContext(config, memory)
+    for name, step in (("a", 1), ("b", 200)):
+        numbers = range(0, 20_000, step)
+        table = pa.table({name: numbers, "s": [f"{n:0200}" for n in numbers]})
+        context.register_record_batches(name, [table.to_batches()])
+    sql = (
+        "SELECT count(*) FROM (SELECT DISTINCT a, s FROM a) a JOIN b ON a.a + 3 < b.b AND b.s > a.s"
+    )
+    # Not even an error of memory.
+    with pytest.raises(Exception, match="panic|partition not used yet"):
+        context.sql(sql).collect()
 
 
 @pytest.mark.parametrize("fault", ROWS)
