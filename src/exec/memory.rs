@@ -277,6 +277,9 @@ impl MemoryPool for QueryPool {
     }
 }
 
+/// The fewest rows that are worked on at once.
+pub const LEAST_ROWS: usize = 256;
+
 /// Has what is planned under a small limit work in small steps: fewer rows at once, and less that each sort
 /// keeps for merging, unless `options` say how much.
 pub fn fit(config: &mut SessionConfig, pool: &dyn MemoryPool, options: &HashMap<String, String>) {
@@ -287,7 +290,7 @@ pub fn fit(config: &mut SessionConfig, pool: &dyn MemoryPool, options: &HashMap<
         return;
     };
     let part = limit / config.target_partitions().max(1);
-    let rows = (part / ROW).max(256).min(config.batch_size());
+    let rows = (part / ROW).max(LEAST_ROWS).min(config.batch_size());
     *config = std::mem::take(config).with_batch_size(rows);
     let execution = &mut config.options_mut().execution;
     if !options.contains_key(KEPT_FOR_MERGING) {

@@ -8,6 +8,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::HashJoinExec;
 
+use super::memory;
 use super::names;
 use super::sql::cautious;
 use crate::error::Result;
@@ -57,6 +58,28 @@ pub async fn spilling(
         options.optimizer.repartition_joins = true;
     });
     Ok(Some(created(&spilling, &merged).await?))
+}
+
+/// The session for what has no other way of needing less memory: one partition, a few rows at a time. What fits a
+/// limit so fits a larger one, as the rows at a time do not depend on it. Nothing where it is that already.
+pub fn frugal(state: &SessionState) -> Option<SessionState> {
+    let config = state.config();
+    if config.batch_size() <= memory::LEAST_ROWS && config.target_partitions() == 1 {
+        return None;
+    }
+    let config = config
+        .clone()
+        .with_target_partitions(1)
+        .with_batch_size(memory::LEAST_ROWS);
+    let frugal = SessionStateBuilder::new_from_existing(state.clone()).with_config(config);
+    Some(frugal.build())
+}
+
+/// The session without the rule that takes fields out of structs ahead of time, which loses some beneath joins.
+pub fn without_extraction(state: &SessionState) -> SessionState {
+    with(state.clone(), |options| {
+        options.optimizer.enable_leaf_expression_pushdown = false;
+    })
 }
 
 async fn created(state: &SessionState, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {

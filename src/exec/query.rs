@@ -28,7 +28,7 @@ use super::memory::QueryPool;
 use super::physical;
 use super::proto;
 use super::replay;
-use super::sql::{Refusal, optimized, verified};
+use super::sql::{self, Refusal, optimized, verified};
 use super::stream::Slot;
 use crate::error::{ErrorKind, NativeError, Result};
 use crate::metrics::funnel::{self, Funnel, funnels};
@@ -344,7 +344,20 @@ impl Query {
         mut phases: Phases,
     ) -> Result<Self> {
         let state = physical::session(state, &optimized)?;
-        let plan = physical::plan(&state, &optimized).await?;
+        let (optimized, plan) = match physical::plan(&state, &optimized).await {
+            Ok(plan) => (optimized, plan),
+            Err(error) => {
+                let state = physical::without_extraction(&state);
+                let again = sql::optimized(&state, &logical).map_err(NativeError::from);
+                match again {
+                    Ok(again) if again != optimized => {
+                        let plan = physical::plan(&state, &again).await.map_err(|_| error)?;
+                        (again, plan)
+                    }
+                    _ => return Err(error),
+                }
+            }
+        };
         phases.ended("physical_plan");
         let digest = match context.digest {
             true => Some(Digest::new(&plan.schema())?),
@@ -369,17 +382,30 @@ impl Query {
         })
     }
 
-    /// The plan anew, with joins that can spill where it has hash joins, in the place of the one that runs;
-    /// nothing where it has none, or joins keys that cannot be sorted, reads what can be read once, calls a volatile function, or writes.
-    pub async fn with_spilling_joins(&self) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let is_other = |plan: Arc<dyn ExecutionPlan>| physical::has_hash_join(&plan);
+    /// The plan anew in the place of the one that runs, and the context to run it in: with joins that can spill
+    /// where it has hash joins, else for a few rows at a time. Nothing where it reads what can be read once, calls
+    /// a volatile function, writes, or has no other way.
+    pub async fn with_less_memory(
+        &self,
+    ) -> Result<Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>> {
         let (stream, function) = replay::obstacles(&self.logical)?;
-        let happens_once = stream.is_some() || function.is_some() || does_something(&self.logical)?;
-        if happens_once || !self.running_plan().is_some_and(is_other) {
+        if stream.is_some() || function.is_some() || does_something(&self.logical)? {
             return Ok(None);
         }
-        let Some(plan) = physical::spilling(&self.state, &self.optimized).await? else {
-            return Ok(None);
+        let is_hashing = |plan: Arc<dyn ExecutionPlan>| physical::has_hash_join(&plan);
+        let joined = match self.running_plan().is_some_and(is_hashing) {
+            true => physical::spilling(&self.state, &self.optimized).await?,
+            false => None,
+        };
+        let (plan, context) = match joined {
+            Some(plan) => (plan, self.task_context()),
+            None => match physical::frugal(&self.state) {
+                Some(state) => {
+                    let plan = physical::plan(&state, &self.optimized).await?;
+                    (plan, state.task_ctx())
+                }
+                None => return Ok(None),
+            },
         };
         let scans = funnels(plan.as_ref()).into();
         let before = std::mem::replace(&mut *self.scans.lock(), scans);
@@ -387,7 +413,7 @@ impl Query {
         let running = Running::Plan(Arc::clone(&plan));
         let before = std::mem::replace(&mut *self.running.lock(), running);
         drop(before);
-        Ok(Some(plan))
+        Ok(Some((plan, context)))
     }
 
     pub fn schema(&self) -> SchemaRef {

@@ -321,26 +321,26 @@ async fn pump(
         execution,
         ..
     } = start;
-    let begin = |plan: Arc<dyn ExecutionPlan>| match partition {
-        Some(partition) => plan.execute(partition, Arc::clone(&context)),
-        None => execute_stream(plan, Arc::clone(&context)),
+    let begin = |plan: Arc<dyn ExecutionPlan>, context| match partition {
+        Some(partition) => plan.execute(partition, context),
+        None => execute_stream(plan, context),
     };
     let _execution = execution;
-    let mut stream = begin(plan)?;
+    let mut stream = begin(plan, context)?;
     let mut next = stream.next().await;
     if let (Some(Err(error)), Some(query), None) = (&next, &query, partition)
         && lacks_memory(error)
     {
-        // No row is out: hash joins that have no room give way to joins that sort and spill. What the first
-        // attempt holds goes before the second begins.
+        // No row is out: hash joins that have no room give way to joins that sort and spill, and other operators
+        // work on a few rows at a time. What the first attempt holds goes before the second begins.
         stream = Box::pin(EmptyRecordBatchStream::new(stream.schema()));
         // What keeps a second attempt from being made, or ends it, says less than the first.
-        if let Ok(Some(plan)) = query.with_spilling_joins().await {
+        if let Ok(Some((plan, context))) = query.with_less_memory().await {
             let until = tokio::time::Instant::now() + LETTING_GO;
             while query.pool.reserved() > 0 && tokio::time::Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            let again = begin(plan).map(|rows| stream = rows);
+            let again = begin(plan, context).map(|rows| stream = rows);
             let first = match again {
                 Ok(()) => stream.next().await,
                 Err(error) => Some(Err(error)),

@@ -323,6 +323,10 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "SELECT * REPLACE (k * 2 AS K) FROM w WHERE k = 1": [("a", 2)],
         "WITH c AS (SELECT * REPLACE (1 AS nothing) FROM w) SELECT 1": [(1,)],
     },
+    "fields of structs in subqueries": {
+        "SELECT id FROM a a9 WHERE 1 NOT IN (SELECT 1 FROM w a10 FULL JOIN s a11 ON 1 = a9.id AND "
+        "false WHERE a10.g <> 'a' AND a11.s['a'] >= 1)": [(1,), (2,), (2,), (2,)],
+    },
     "columns of one name in what is given": {
         "SELECT k, k FROM w WHERE k = 1": [(1, 1)],
         "SELECT k, w.k, K FROM w WHERE k = 1": [(1, 1, 1)],

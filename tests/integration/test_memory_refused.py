@@ -1,4 +1,4 @@
-"""Joins that find no room: the same rows, or an error that says so."""
+"""Operators that find no room: the same rows, or an error that says so."""
 
 from __future__ import annotations
 
@@ -40,3 +40,37 @@ def test_a_nested_loop_join_is_not_run_on_what_it_has_used(kind, partitions, lef
     assert isinstance(rows, list)
     assert refused
     assert all("needs more memory" in answer for answer in refused)
+
+
+GROUPED = pa.table(
+    {
+        "k": range(60_000),
+        "g": [n % 300 for n in range(60_000)],
+        "s": [f"{n:050}" for n in range(60_000)],
+    }
+)
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT g, array_agg(s) a FROM t GROUP BY g",
+        "SELECT g, string_agg(s, ',') a FROM t GROUP BY g",
+        "SELECT string_agg(s, ',') a FROM t",
+        "SELECT array_agg(s ORDER BY k DESC) a FROM t",
+    ],
+)
+def test_what_fits_a_limit_fits_a_larger_one(sql, partitions):
+    """Rows are worked on in larger steps under larger limits, which can take more than is there."""
+    fits = []
+    for mib in range(1, 33):
+        profile = EngineProfile(memory_limit=mib * 2**20, target_partitions=partitions)
+        with FusionDeltaEngine(profile) as engine:
+            try:
+                engine.query(sql, sources={"t": GROUPED}).to_table()
+                fits.append(True)
+            except ResourcesExhaustedError:
+                fits.append(False)
+    assert fits == sorted(fits)
+    assert fits[-1]
