@@ -9,9 +9,7 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, Result};
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Sort, Window,
-};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Sort, Window};
 use datafusion::optimizer::AnalyzerRule;
 
 /// Computes such keys beneath the sort or window.
@@ -113,14 +111,16 @@ fn name(place: usize) -> String {
     format!("__key_{}", place + 1)
 }
 
-/// Whether a key compares what is computed.
+/// Whether a key compares something. A column may stand for something computed, where a filter says they are equal.
 fn is_condition(key: &Expr) -> bool {
-    let compares = |part: &Expr| {
-        matches!(part, Expr::Negative(_) | Expr::Not(_))
-            || matches!(part, Expr::BinaryExpr(BinaryExpr { op, .. })
-                if op.is_logic_operator() || op.supports_propagation() || *op == Operator::NotEq)
-    };
-    let is_computed = |part: &Expr| matches!(part, Expr::ScalarFunction(_) | Expr::Case(_));
-    let has = |is_so: &dyn Fn(&Expr) -> bool| key.exists(|part| Ok(is_so(part))).unwrap_or(true);
-    has(&compares) && has(&is_computed)
+    let compares = key.exists(|part| {
+        Ok(match part {
+            Expr::Negative(_) | Expr::Not(_) => true,
+            Expr::BinaryExpr(BinaryExpr { op, .. }) => {
+                op.is_logic_operator() || op.supports_propagation()
+            }
+            _ => false,
+        })
+    });
+    compares.unwrap_or(true)
 }

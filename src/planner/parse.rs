@@ -285,12 +285,51 @@ fn repair(part: &mut SqlExpr) {
             keep_digits(high);
         }
         SqlExpr::InList { list, .. } => list.iter_mut().for_each(keep_digits),
-        SqlExpr::Function(function) if function.over.is_some() => take_null_treatment(function),
-        SqlExpr::Function(function) => first_in_order(function),
+        SqlExpr::Function(function) => {
+            match function.over {
+                Some(_) => take_null_treatment(function),
+                None => first_in_order(function),
+            }
+            if counts(function) {
+                let counted = std::mem::replace(part, SqlExpr::Value(Value::Null.into()));
+                *part = SqlExpr::Cast {
+                    kind: CastKind::Cast,
+                    expr: Box::new(counted),
+                    data_type: SqlType::BigInt(None),
+                    array: false,
+                    format: None,
+                };
+            }
+        }
         // A literal is planned as if nothing was around it: no query, no common table expression.
         SqlExpr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
         _ => {}
     }
+}
+
+/// Whether a function gives an unsigned number, which is BIGINT in SQL: without a sign, `rank() - rank()` ends in an
+/// overflow, `id - row_number()` is a decimal, and `-row_number()` is refused.
+fn counts(function: &Function) -> bool {
+    const WINDOWS: [&str; 4] = ["row_number", "rank", "dense_rank", "ntile"];
+    const OTHERS: [&str; 11] = [
+        "approx_distinct",
+        "array_indexof",
+        "array_length",
+        "array_ndims",
+        "array_position",
+        "cardinality",
+        "list_indexof",
+        "list_length",
+        "list_ndims",
+        "list_position",
+        "regr_count",
+    ];
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else {
+        return false;
+    };
+    let name = folded(name);
+    let name = name.as_str();
+    OTHERS.contains(&name) || function.over.is_some() && WINDOWS.contains(&name)
 }
 
 /// `any_value(x ORDER BY y)`, whose order the planner passes over, is the first value that is there.

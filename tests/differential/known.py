@@ -14,15 +14,15 @@ ERRORS: dict[str, str] = {
     "only support Literal types for field at idx": "a default of lag that is a column",
     "must appear in the GROUP BY clause or be used in an aggregate": "HAVING without groups",
     "Unsupported data type Dictionary": "functions of the length of dictionary-encoded text",
-    "Unary operator '-' only supports": "minus of what is unsigned, as row_number is",
     "would be ambiguous": "unnest, and LATERAL, next to columns of one name",
     "cannot have a grand total": "ROLLUP in a subquery that depends on rows around it",
     "may be others each time": "LIMIT in rows that a subquery depends on",
     "about both sides": "a subquery in ON of an outer join",
     "Additional allocation failed": "many sorts at once in the memory of a test's engine",
     "Unnest should be rewritten": "unnest in DISTINCT ON",
+    "Expects PARTITION BY expression to be ordered": "a window whose key turns out to be constant, "
+    "with max_passes=1",
     "Multiple recursive references": "a subquery in a recursive query that depends on its rows",
-    "requires Integer, but received Decimal": "what may be unsigned, as row_number is, or not",
     "must match initial ORDER BY": "DISTINCT ON a merged column that an alias is called like",
     "that has merged": "USING of a column that a RIGHT or FULL JOIN has merged",
 }

@@ -239,7 +239,7 @@ def test_a_nested_loop_join_without_memory_is_still_run_on_what_it_has_used():
         "SELECT count(*) FROM (SELECT DISTINCT a, s FROM a) a JOIN b ON a.a + 3 < b.b AND b.s > a.s"
     )
     # Not even an error of memory.
-    with pytest.raises(Exception, match="panic|partition not used yet"):
+    with pytest.raises(Exception, match=r"panic|partition not used yet"):
         context.sql(sql).collect()
 
 

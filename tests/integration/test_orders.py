@@ -194,6 +194,8 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             (1,),
         ],
         "SELECT k FROM t QUALIFY rank() OVER (ORDER BY upper(g) = 'B' DESC) = 1": [(2,)],
+        "SELECT k FROM t WHERE upper(g) BETWEEN g AND g QUALIFY lag(k) OVER (PARTITION BY g = g "
+        "ORDER BY k) < k": [],
         "SELECT k FROM (SELECT DISTINCT k, g FROM t) ORDER BY NOT (k * 2 > 3), k DESC": [
             (3,),
             (2,),

@@ -323,6 +323,24 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "SELECT * REPLACE (k * 2 AS K) FROM w WHERE k = 1": [("a", 2)],
         "WITH c AS (SELECT * REPLACE (1 AS nothing) FROM w) SELECT 1": [(1,)],
     },
+    "numbers that count": {
+        "SELECT k - row_number() OVER (ORDER BY k DESC) FROM w": [(-3,), (-1,), (1,), (3,)],
+        "SELECT -row_number() OVER (ORDER BY k) FROM w WHERE k = 4": [(-1,)],
+        "SELECT rank() OVER (ORDER BY k) - rank() OVER (ORDER BY k DESC) FROM w": [
+            (-3,),
+            (-1,),
+            (1,),
+            (3,),
+        ],
+        "SELECT k FROM w QUALIFY dense_rank() OVER (ORDER BY g) - 2 < 0": [(1,), (2,)],
+        "SELECT array_length(l) - 3, -cardinality(l) FROM s WHERE id = 1": [(-1, -2)],
+        "SELECT approx_distinct(k) - 5, array_position([1, 2], 2) - 3 FROM w": [(-1, -1)],
+        "SELECT array_length(l) c, count(*) FROM s GROUP BY array_length(l)": [
+            (2, 1),
+            (None, 1),
+            (0, 1),
+        ],
+    },
     "fields of structs in subqueries": {
         "SELECT id FROM a a9 WHERE 1 NOT IN (SELECT 1 FROM w a10 FULL JOIN s a11 ON 1 = a9.id AND "
         "false WHERE a10.g <> 'a' AND a11.s['a'] >= 1)": [(1,), (2,), (2,), (2,)],
@@ -522,6 +540,24 @@ def test_columns_keep_the_names_that_they_share(sql: str, names: list[str]) -> N
     with FusionDeltaEngine() as engine:
         result = engine.query(sql, sources=dict(TABLES))
         assert result.to_table().column_names == names
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "row_number() OVER ()",
+        "rank() OVER (ORDER BY k) + 1",
+        "ntile(2) OVER (ORDER BY k) - k",
+        "array_length([k]) - k",
+        "coalesce(array_position([k], 9), -1)",
+        "approx_distinct(k) OVER () * 2",
+    ],
+)
+def test_what_counts_is_a_bigint(value: str) -> None:
+    with FusionDeltaEngine() as engine:
+        table = engine.query(f"SELECT {value} FROM w", sources={"w": TABLES["w"]}).to_table()
+    assert table.schema.field(0).type == INT
+    assert "CAST" not in table.column_names[0]
 
 
 @pytest.fixture(scope="module")
