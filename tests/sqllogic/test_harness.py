@@ -141,6 +141,9 @@ def test_types_and_names_matter_nullability_does_not() -> None:
     assert compare.same_columns(schema("a", nested), schema("a", pa.list_(pa.int64())))
     assert not compare.same_columns(schema("a", pa.int64()), schema("a", pa.int32()))
     assert not compare.same_columns(schema("a", pa.int64()), schema("b", pa.int64()))
+    assert compare.same_columns(schema("a", pa.uint64()), schema("a", pa.int64()))
+    assert not compare.same_columns(schema("a", pa.int64()), schema("a", pa.uint64()))
+    assert not compare.same_columns(schema("a", pa.uint64()), pa.schema([]))
     assert not compare.same_columns(schema("a", pa.string()), schema("a", pa.string_view()))
 
 
