@@ -15,7 +15,6 @@ use datafusion::prelude::SessionConfig;
 use parking_lot::Mutex;
 
 use super::engine::PoolKind;
-use crate::planner::bounded;
 
 /// The part of a limit that is left to what cannot spill, as one over this number: merging what was sorted,
 /// for one, needs memory while those who sorted hold theirs.
@@ -251,15 +250,14 @@ impl MemoryPool for QueryPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let refused = |error| bounded::for_consumer(error, reservation.consumer());
         if let Some(own) = &self.own {
-            own.try_grow(reservation, additional).map_err(refused)?;
+            own.try_grow(reservation, additional)?;
         }
         if let Err(error) = self.engine.try_grow(reservation, additional) {
             if let Some(own) = &self.own {
                 own.shrink(reservation, additional);
             }
-            return Err(refused(error));
+            return Err(error);
         }
         self.add(reservation, additional);
         Ok(())

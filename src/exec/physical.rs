@@ -70,7 +70,7 @@ pub fn frugal(state: &SessionState) -> Option<SessionState> {
     let config = config
         .clone()
         .with_target_partitions(1)
-        .with_batch_size(memory::LEAST_ROWS);
+        .with_batch_size(config.batch_size().min(memory::LEAST_ROWS));
     let frugal = SessionStateBuilder::new_from_existing(state.clone()).with_config(config);
     Some(frugal.build())
 }

@@ -197,6 +197,31 @@ async fn named(
     }
 }
 
+/// The same for a statement that may give several columns under one name.
+async fn named_apart(
+    state: &SessionState,
+    statement: Statement,
+) -> std::result::Result<LogicalPlan, DataFusionError> {
+    let mut next = statement.clone();
+    let mut apart = equal_names::Apart::default();
+    let mut names = Vec::new();
+    loop {
+        let error = match named(state, next).await {
+            Ok(plan) => return apart.called(plan),
+            Err(error) => error,
+        };
+        match equal_names::refused(&error) {
+            Some(name) if !names.contains(&name) => names.push(name),
+            _ => return Err(error),
+        }
+        next = statement.clone();
+        apart = equal_names::tell_apart(&mut next, &names);
+        if apart.is_empty() {
+            return Err(error);
+        }
+    }
+}
+
 /// The plan of a statement. What it creates, sets or drops is done, in the catalog of the query.
 async fn bound(
     state: &SessionState,
@@ -208,9 +233,8 @@ async fn bound(
         return plan_err!("{said}");
     }
     let replaced = replaced::mark(&mut statement);
-    let apart = equal_names::tell_apart(&mut statement);
-    let plan = verified(named(state, statement).await?, readonly)?;
-    let plan = apart.called(replaced.checked(plan)?)?;
+    let plan = named_apart(state, statement).await?;
+    let plan = replaced.checked(verified(plan, readonly)?)?;
     let plan = match parameters.is_empty() {
         true => plan,
         false => {

@@ -329,7 +329,7 @@ async fn pump(
     let mut stream = begin(plan, context)?;
     let mut next = stream.next().await;
     if let (Some(Err(error)), Some(query), None) = (&next, &query, partition)
-        && lacks_memory(error)
+        && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
     {
         // No row is out: hash joins that have no room give way to joins that sort and spill, and other operators
         // work on a few rows at a time. What the first attempt holds goes before the second begins.
@@ -365,18 +365,6 @@ async fn pump(
         next = stream.next().await;
     }
     Ok(())
-}
-
-/// Whether an error says that an operator was refused memory.
-fn lacks_memory(error: &DataFusionError) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        match error.downcast_ref::<NativeError>() {
-            Some(error) if error.kind == ErrorKind::ResourcesExhausted => return true,
-            _ => next = error.source(),
-        }
-    }
-    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
 /// Whether an error says that a plan cannot be run, whatever its rows.

@@ -1,45 +1,69 @@
 //! Columns of one name in what a query gives: `SELECT k, k`, `SELECT *, k`, `SELECT a AS x, b AS x`.
 //!
-//! DataFusion refuses two expressions of one name. They are planned under names of their own, and called as they
-//! are said in the end.
+//! DataFusion refuses two expressions of one name. Where it does, they are planned under names of their own, and
+//! called as they are said in the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, TableReference};
+use datafusion::common::{DataFusionError, Result, TableReference};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, Ident, Query, SelectItem, SetExpr, SetQuantifier, Statement, visit_expressions,
 };
 
+use super::cast_names;
 use super::parse::folded;
 
 /// Names that columns are planned under, with those that they are given where they have one.
 #[derive(Default)]
 pub struct Apart(HashMap<String, Option<String>>);
 
-/// Tells apart what a query gives under one name.
-pub fn tell_apart(statement: &mut DfStatement) -> Apart {
+/// The name that a statement is refused for, as two of its expressions have it; nothing for other errors.
+pub fn refused(error: &DataFusionError) -> Option<String> {
+    let text = error.strip_backtrace();
+    if let Some((_, name)) = text.split_once("and unqualified field name ") {
+        let (name, _) = name.split_once(" which would be ambiguous")?;
+        return Some(name.trim_matches('"').to_lowercase());
+    }
+    if !cast_names::is_by_name(error) {
+        return None;
+    }
+    let (_, text) = text.split_once("expression \"")?;
+    let (name, _) = text.split_once("\" at position")?;
+    let name = name.rsplit_once(" AS ").map_or(name, |(_, alias)| alias);
+    let name = name.rsplit('.').next().unwrap_or(name);
+    Some(name.trim_matches('"').to_lowercase())
+}
+
+/// Tells apart what a query gives under one name: what the text says twice, and columns of the names in `refused`
+/// besides all those that `*` stands for, one of which has the name.
+pub fn tell_apart(statement: &mut DfStatement, refused: &[String]) -> Apart {
     let mut apart = Apart::default();
     match statement {
         DfStatement::Statement(statement) => {
             if let Statement::Query(query) = statement.as_mut() {
-                apart.in_query(query);
+                apart.in_query(
+                    query,
+                    &mut Names {
+                        refused,
+                        sorted: vec![],
+                    },
+                );
             }
         }
-        DfStatement::Explain(explain) => return tell_apart(&mut explain.statement),
+        DfStatement::Explain(explain) => return tell_apart(&mut explain.statement, refused),
         _ => {}
     }
     apart
 }
 
-/// Names that the ORDER BY of a query says.
-struct Sorted {
-    names: Vec<String>,
-    /// Whether it may say columns besides those that the query gives.
-    is_one: bool,
+struct Names<'a> {
+    refused: &'a [String],
+    /// Those that an ORDER BY says.
+    sorted: Vec<String>,
 }
 
 /// What an expression of a SELECT is called, as far as its text says.
@@ -88,32 +112,32 @@ impl Called {
 }
 
 impl Apart {
-    fn in_query(&mut self, query: &mut Query) {
-        let mut sorted = Vec::new();
+    /// Whether anything is told apart.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn in_query(&mut self, query: &mut Query, names: &mut Names) {
+        // What goes on with the columns knows them by their names.
+        if !query.pipe_operators.is_empty() {
+            return;
+        }
         let _ = visit_expressions(&query.order_by, |part| {
             match part {
-                SqlExpr::Identifier(name) => sorted.push(folded(name)),
-                SqlExpr::CompoundIdentifier(parts) => sorted.extend(parts.last().map(folded)),
+                SqlExpr::Identifier(name) => names.sorted.push(folded(name)),
+                SqlExpr::CompoundIdentifier(parts) => names.sorted.extend(parts.last().map(folded)),
                 _ => {}
             }
             ControlFlow::<()>::Continue(())
         });
-        let is_one =
-            matches!(query.body.as_ref(), SetExpr::Select(select) if select.distinct.is_none());
-        self.in_body(
-            &mut query.body,
-            &Sorted {
-                names: sorted,
-                is_one,
-            },
-        );
+        self.in_body(&mut query.body, names);
     }
 
     /// In every operand: the names are those of the first.
-    fn in_body(&mut self, body: &mut SetExpr, sorted: &Sorted) {
+    fn in_body(&mut self, body: &mut SetExpr, names: &mut Names) {
         match body {
-            SetExpr::Select(select) => self.in_items(&mut select.projection, sorted),
-            SetExpr::Query(query) => self.in_query(query),
+            SetExpr::Select(select) => self.in_items(&mut select.projection, names),
+            SetExpr::Query(query) => self.in_query(query, names),
             SetExpr::SetOperation {
                 left,
                 right,
@@ -124,14 +148,18 @@ impl Apart {
                 SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName
             ) =>
             {
-                self.in_body(left, sorted);
-                self.in_body(right, sorted);
+                self.in_body(left, names);
+                self.in_body(right, names);
             }
             _ => {}
         }
     }
 
-    fn in_items(&mut self, items: &mut [SelectItem], sorted: &Sorted) {
+    fn in_items(&mut self, items: &mut [SelectItem], names: &Names) {
+        let said: HashSet<String> = items
+            .iter()
+            .filter_map(|item| Some(Called::of(item)?.name().to_owned()))
+            .collect();
         let mut before: Vec<(Called, SelectItem)> = Vec::new();
         let mut has_all = false;
         for item in items {
@@ -139,19 +167,27 @@ impl Apart {
                 has_all = true;
                 continue;
             };
-            let twin = before.iter().find(|(other, _)| other.meets(&called));
-            let is_sorted = sorted.names.iter().any(|name| name == called.name());
-            let is_told = match twin {
+            let has = |those: &[String]| those.iter().any(|name| name == called.name());
+            let is_told = match before.iter().find(|(other, _)| other.meets(&called)) {
                 // An order by a name that two values have is about neither.
-                Some((_, twin)) => !is_sorted || is_same(twin, item),
-                // Maybe: not all that stands for columns has this one.
-                None => has_all && called.is_column() && (!is_sorted || sorted.is_one),
+                Some((_, twin)) => !has(&names.sorted) || is_same(twin, item),
+                // A column is the one of its name; another value is not what an order by the name is about.
+                None => {
+                    has_all && has(names.refused) && (called.is_column() || !has(&names.sorted))
+                }
             };
             before.push((called.clone(), item.clone()));
             if !is_told {
                 continue;
             }
-            let own = format!("{}:{}", called.name(), self.0.len() + 1);
+            let mut number = self.0.len() + 1;
+            let own = loop {
+                let own = format!("{}:{number}", called.name());
+                match said.contains(&own) {
+                    true => number += 1,
+                    false => break own,
+                }
+            };
             let alias = Ident::with_quote('"', own.as_str());
             let (expr, name) = match item {
                 SelectItem::ExprWithAlias { expr, alias } => (expr.clone(), Some(folded(alias))),

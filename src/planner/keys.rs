@@ -1,4 +1,4 @@
-//! Keys of sorts and windows that are conditions of something computed.
+//! Keys of sorts, windows and ordered aggregates that are conditions.
 //!
 //! Whether rows are sorted by a key is told by what is known of its parts. Nothing is of a function and of CASE, not
 //! even a type, and DataFusion fails to compare that with anything: it does not find rows sorted by
@@ -9,10 +9,12 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, Result};
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Sort, Window};
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Sort, Window,
+};
 use datafusion::optimizer::AnalyzerRule;
 
-/// Computes such keys beneath the sort or window.
+/// Computes such keys beneath the operator.
 #[derive(Debug)]
 pub struct ComputedKeys;
 
@@ -21,6 +23,7 @@ impl AnalyzerRule for ComputedKeys {
         plan.transform_up_with_subqueries(|node| match node {
             LogicalPlan::Sort(sort) => in_sort(sort),
             LogicalPlan::Window(window) => in_window(window),
+            LogicalPlan::Aggregate(aggregate) => in_aggregate(aggregate),
             other => Ok(Transformed::no(other)),
         })
         .data()
@@ -71,10 +74,52 @@ fn in_window(window: Window) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(LogicalPlan::Window(window)));
     }
     let columns = window.schema.columns();
-    let input = keys.beneath(&window.input)?;
-    let computed = LogicalPlanBuilder::from(input).window(functions)?;
+    let computed = match with_keys(&window.input) {
+        // What is sorted for the window beneath is not sorted anew.
+        Some(beneath) if keys.are_in(beneath) => LogicalPlanBuilder::from(Arc::clone(beneath)),
+        _ => LogicalPlanBuilder::from(keys.beneath(&window.input)?),
+    };
     let kept = columns.into_iter().map(Expr::Column);
-    Ok(Transformed::yes(computed.project(kept)?.build()?))
+    let plan = computed.window(functions)?.project(kept)?.build()?;
+    Ok(Transformed::yes(plan))
+}
+
+fn in_aggregate(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let mut keys = Keys::default();
+    let functions = aggregate.aggr_expr.iter().map(|function| {
+        let Expr::AggregateFunction(mut found) = function.clone().unalias() else {
+            return function.clone();
+        };
+        // With DISTINCT, an order is one of the arguments.
+        let mut is_other = false;
+        for key in &mut found.params.order_by {
+            is_other |= !found.params.distinct && keys.take(&mut key.expr);
+        }
+        match is_other {
+            true => Expr::AggregateFunction(found).alias(function.schema_name().to_string()),
+            false => function.clone(),
+        }
+    });
+    let functions: Vec<_> = functions.collect();
+    if keys.0.is_empty() {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    let input = Arc::new(keys.beneath(&aggregate.input)?);
+    let made = Aggregate::try_new(input, aggregate.group_expr, functions)?;
+    Ok(Transformed::yes(LogicalPlan::Aggregate(made)))
+}
+
+/// The window beneath that has keys beside its columns, which only the projection leaves out.
+fn with_keys(plan: &LogicalPlan) -> Option<&Arc<LogicalPlan>> {
+    let LogicalPlan::Projection(projection) = plan else {
+        return None;
+    };
+    let keeps_columns = projection
+        .expr
+        .iter()
+        .all(|one| matches!(one, Expr::Column(_)));
+    let is_window = matches!(projection.input.as_ref(), LogicalPlan::Window(_));
+    (keeps_columns && is_window).then_some(&projection.input)
 }
 
 /// Keys that are computed beneath.
@@ -87,28 +132,36 @@ impl Keys {
         if !is_condition(key) {
             return false;
         }
-        let place = self.0.iter().position(|one| one == key);
-        let place = place.unwrap_or_else(|| {
-            self.0.push(key.clone());
-            self.0.len() - 1
-        });
-        *key = Expr::Column(Column::new_unqualified(name(place)));
+        let column = Expr::Column(Column::new_unqualified(name(key)));
+        let key = std::mem::replace(key, column);
+        if !self.0.contains(&key) {
+            self.0.push(key);
+        }
         true
+    }
+
+    fn are_in(&self, plan: &LogicalPlan) -> bool {
+        let columns = plan.schema();
+        let mut names = self.0.iter().map(name);
+        names.all(|name| columns.has_column_with_unqualified_name(&name))
     }
 
     /// The rows with the keys beside them.
     fn beneath(self, input: &Arc<LogicalPlan>) -> Result<LogicalPlan> {
         let columns = input.schema().columns().into_iter().map(Expr::Column);
-        let keys = self.0.into_iter().enumerate();
-        let keys = keys.map(|(place, key)| key.alias(name(place)));
+        let keys = self.0.into_iter().map(|key| {
+            let name = name(&key);
+            key.alias(name)
+        });
         LogicalPlanBuilder::from(Arc::clone(input))
             .project(columns.chain(keys).collect::<Vec<_>>())?
             .build()
     }
 }
 
-fn name(place: usize) -> String {
-    format!("__key_{}", place + 1)
+/// What the column of a key is called, and nothing else is.
+fn name(key: &Expr) -> String {
+    format!("__key {key}")
 }
 
 /// Whether a key compares something. A column may stand for something computed, where a filter says they are equal.

@@ -42,7 +42,19 @@ pub fn mark(statement: &mut DfStatement) -> Replaced {
     }
 }
 
-fn within(parsed: &mut (impl Visit + VisitMut)) -> Replaced {
+fn within(parsed: &mut impl VisitMut) -> Replaced {
+    let mut marker = Marker::default();
+    let _ = parsed.visit(&mut marker);
+    Replaced(marker.names)
+}
+
+#[derive(Default)]
+struct Marker {
+    names: Vec<Option<String>>,
+}
+
+/// Names of tables and common table expressions that are read.
+fn read(parsed: &impl Visit) -> HashSet<String> {
     let mut read = HashSet::new();
     let _ = visit_relations(parsed, |name: &ObjectName| {
         if let [ObjectNamePart::Identifier(name)] = name.0.as_slice() {
@@ -50,18 +62,7 @@ fn within(parsed: &mut (impl Visit + VisitMut)) -> Replaced {
         }
         ControlFlow::<()>::Continue(())
     });
-    let mut marker = Marker {
-        read,
-        names: Vec::new(),
-    };
-    let _ = parsed.visit(&mut marker);
-    Replaced(marker.names)
-}
-
-struct Marker {
-    /// Names of the tables and common table expressions that are read.
-    read: HashSet<String>,
-    names: Vec<Option<String>>,
+    read
 }
 
 impl VisitorMut for Marker {
@@ -89,16 +90,23 @@ impl VisitorMut for Marker {
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        for table in query.with.iter().flat_map(|with| &with.cte_tables) {
-            if !self.read.contains(&folded(&table.alias.name)) {
-                let _ = visit_expressions(&table.query, |part| {
-                    if let Some(name) = marked(part).and_then(|place| self.names.get_mut(place)) {
-                        *name = None;
-                    }
-                    ControlFlow::<()>::Continue(())
-                });
+        let Some(with) = query.with.take() else {
+            return ControlFlow::Continue(());
+        };
+        let mut read = read(query);
+        for table in with.cte_tables.iter().rev() {
+            if read.contains(&folded(&table.alias.name)) {
+                read.extend(self::read(&table.query));
+                continue;
             }
+            let _ = visit_expressions(&table.query, |part| {
+                if let Some(name) = marked(part).and_then(|place| self.names.get_mut(place)) {
+                    *name = None;
+                }
+                ControlFlow::<()>::Continue(())
+            });
         }
+        query.with = Some(with);
         ControlFlow::Continue(())
     }
 }
@@ -186,6 +194,21 @@ impl ScalarUDFImpl for Mark {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// Named as what it gives, which stands for it in the end.
+    fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
+        match arguments.first() {
+            Some(value) => Ok(value.schema_name().to_string()),
+            None => internal_err!("{NAME} has two arguments"),
+        }
+    }
+
+    fn display_name(&self, arguments: &[Expr]) -> Result<String> {
+        match arguments.first() {
+            Some(value) => Ok(value.human_display().to_string()),
+            None => internal_err!("{NAME} has two arguments"),
+        }
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {

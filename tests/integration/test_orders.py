@@ -194,6 +194,11 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             (1,),
         ],
         "SELECT k FROM t QUALIFY rank() OVER (ORDER BY upper(g) = 'B' DESC) = 1": [(2,)],
+        "SELECT array_agg(k ORDER BY upper(g) > 'A' DESC, k) FROM t": [([2, 3, 1],)],
+        "SELECT k % 2 o, array_agg(k ORDER BY upper(g) > 'A' DESC, k), count(*) FROM t GROUP BY o "
+        "ORDER BY o": [(0, [2], 1), (1, [3, 1], 2)],
+        "SELECT k, sum(k) OVER (PARTITION BY k > 1) a, sum(k) OVER (PARTITION BY k > 1 ORDER BY k) "
+        "b FROM t ORDER BY k": [(1, 1, 1), (2, 5, 2), (3, 5, 5)],
         "SELECT k FROM t WHERE upper(g) BETWEEN g AND g QUALIFY lag(k) OVER (PARTITION BY g = g "
         "ORDER BY k) < k": [],
         "SELECT k FROM (SELECT DISTINCT k, g FROM t) ORDER BY NOT (k * 2 > 3), k DESC": [
@@ -203,6 +208,8 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         ],
     },
     "both zeros in what looks for values": {
+        "SELECT array_agg(DISTINCT l ORDER BY l) FROM zl": [([[0.0], [NAN]],)],
+        "SELECT DISTINCT count(DISTINCT l) OVER () FROM zl": [(2,)],
         "SELECT k, rank() OVER (ORDER BY l) FROM zl ORDER BY k": [(1, 1), (2, 1), (3, 3), (4, 3)],
         "SELECT array_has(l, 0.0), array_position(l, -0.0), array_positions(l, 0.0) FROM zl "
         "WHERE k = 2": [(True, 1, [1])],
@@ -343,3 +350,20 @@ def test_keys_of_every_type_are_joined(kind, by_hash):
     with FusionDeltaEngine(EngineProfile(target_partitions=2, options=options)) as engine:
         got = rows_of(engine, sql, {"t": table})
     assert got == [(1, 1), (2, 2), (3, None), (None, 3)]
+
+
+def test_slices_of_lists_are_changed_by_their_own_items():
+    """A slice keeps the items of the whole: what is before and behind it is not its."""
+    lists = [[0.0], None, [-0.0, 1.0], [], [-NAN, -0.0], [NAN, 0.0], [0.0, 1.0]]
+    nested = [[{"a": one}] for one in lists]
+    whole = pa.table({"k": range(len(lists)), "l": lists, "n": nested}).combine_chunks()
+    slices = pa.concat_tables([whole.slice(start, 2) for start in range(0, len(lists), 2)])
+    with FusionDeltaEngine() as engine:
+        for column in ("l", "n"):
+            for table in (whole, slices, whole.slice(2, 3)):
+                sql = f"SELECT min(k) k, count(*) c FROM t GROUP BY {column} ORDER BY k"
+                got = rows_of(engine, sql, {"t": table})
+                if table.num_rows == 3:
+                    assert got == [(2, 1), (3, 1), (4, 1)]
+                else:
+                    assert got == [(0, 1), (1, 1), (2, 2), (3, 1), (4, 2)]

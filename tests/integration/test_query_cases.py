@@ -322,6 +322,9 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "WHERE k = 2 ORDER BY 2": [("z", 2), ("a", 2)],
         "SELECT * REPLACE (k * 2 AS K) FROM w WHERE k = 1": [("a", 2)],
         "WITH c AS (SELECT * REPLACE (1 AS nothing) FROM w) SELECT 1": [(1,)],
+        "WITH c AS (SELECT * REPLACE (1 AS k) FROM w), d AS (SELECT * FROM c) SELECT 1": [(1,)],
+        "WITH w AS (SELECT * REPLACE (1 AS k) FROM w) SELECT 1": [(1,)],
+        "SELECT * REPLACE (k % 2 AS k) FROM (SELECT k FROM w) GROUP BY 1": [(0,), (1,)],
     },
     "numbers that count": {
         "SELECT k - row_number() OVER (ORDER BY k DESC) FROM w": [(-3,), (-1,), (1,), (3,)],
@@ -361,6 +364,21 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
             ("a", 1),
         ],
         "(SELECT k, k FROM w) ORDER BY 1 DESC LIMIT 1": [(4, 4)],
+        "SELECT a.* EXCLUDE (id), b.id FROM a LEFT JOIN b USING (id) WHERE x < 3 ORDER BY id "
+        "DESC": [
+            (1, None),
+            (2, 2),
+        ],
+        "SELECT a.* EXCLUDE (id), b.id FROM a JOIN b ON a.id = b.id WHERE x < 3 ORDER BY id": [
+            (2, 2)
+        ],
+        "SELECT * EXCLUDE (k), k FROM w |> WHERE k > 3": [("b", 4)],
+        "(SELECT w.* EXCLUDE (k), k FROM w WHERE k = 2) UNION ALL (SELECT w.* EXCLUDE (k), k "
+        "FROM w WHERE k = 1) ORDER BY k": [("a", 1), ("a", 2)],
+        "SELECT *, k + 1 AS k FROM w WHERE k = 1": [("a", 1, 2)],
+        "SELECT DISTINCT *, k FROM w ORDER BY k DESC LIMIT 1": [("b", 4, 4)],
+        "SELECT *, id FROM a FULL JOIN b USING (id) WHERE id = 3": [(3, None, 6, 3)],
+        'SELECT k, k, g AS "k:1" FROM w WHERE k = 1': [(1, 1, "a")],
         "WITH c AS (SELECT k FROM w) SELECT *, c.k + 1 AS k2, k FROM c WHERE k = 1": [(1, 2, 1)],
     },
     "a value in an order": {
@@ -476,6 +494,11 @@ ERRORS: dict[str, tuple[type[Exception], str]] = {
         '"nothing"',
     ),
     "SELECT k AS x, g AS x FROM w ORDER BY x": (SqlError, "same name"),
+    "SELECT *, k + 1 AS k FROM w ORDER BY k": (SqlError, "ambiguous"),
+    "WITH c AS (SELECT * REPLACE (1 AS nothing) FROM w), d AS (SELECT * FROM c) SELECT k FROM d": (
+        SqlError,
+        '"nothing"',
+    ),
     "SELECT (SELECT sum(o.k) FROM a) FROM w o": (SqlError, "belongs to that query"),
     "SELECT k FROM w o WHERE EXISTS (SELECT max(o.k + 1) FROM a HAVING max(o.k + 1) > 3)": (
         SqlError,

@@ -8,7 +8,7 @@ mod literals;
 mod windows;
 
 pub use functions::bound;
-pub use held::{Held, HeldSides, for_consumer};
+pub use held::{Held, HeldSides};
 pub use literals::{BoundedLiterals, bare};
 pub use windows::{Frame, Results};
 

@@ -45,8 +45,9 @@ pub fn wrap(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::ScalarFunction(ScalarFunction { func, args })
             if OF_LISTS.contains(&func.name()) && args.iter().any(|one| is_nested(one, schema)) =>
         {
-            let args = args.into_iter();
-            let args = args.map(|one| match is_of(&one, schema) {
+            // The third one is what is put in the place of others.
+            let args = args.into_iter().enumerate();
+            let args = args.map(|(place, one)| match place < 2 && is_of(&one, schema) {
                 true => unsigned(one),
                 false => one,
             });
@@ -56,6 +57,12 @@ pub fn wrap(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Expr::AggregateFunction(AggregateFunction { func, mut params })
             if params.distinct && params.args.iter().any(|one| is_nested(one, schema)) =>
         {
+            // Its order is one of the arguments.
+            for sort in &mut params.order_by {
+                if params.args.contains(&sort.expr) {
+                    sort.expr = unsigned(sort.expr.clone());
+                }
+            }
             params.args = params.args.into_iter().map(unsigned).collect();
             Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
         }
@@ -96,7 +103,13 @@ pub fn wrap(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             let keys = params.partition_by.into_iter();
             let keys = keys.map(|key| as_key(key, schema)).collect::<Vec<_>>();
             let order = ordered(params.order_by, schema);
-            let is_changed = keys.iter().any(|key| key.transformed) || order.transformed;
+            let is_distinct =
+                params.distinct && params.args.iter().any(|one| is_nested(one, schema));
+            if is_distinct {
+                params.args = params.args.into_iter().map(unsigned).collect();
+            }
+            let is_changed =
+                keys.iter().any(|key| key.transformed) || order.transformed || is_distinct;
             params.partition_by = keys.into_iter().map(|key| key.data).collect();
             params.order_by = order.data;
             let window = Expr::WindowFunction(Box::new(WindowFunction { fun, params }));
@@ -254,11 +267,25 @@ fn column(array: &ArrayRef) -> std::result::Result<ArrayRef, ArrowError> {
     Ok(match array.data_type() {
         DataType::Float64 => {
             let values = array.as_primitive::<Float64Type>();
-            Arc::new(values.unary::<_, Float64Type>(|value| value + 0.0))
+            match values
+                .values()
+                .iter()
+                .any(|value| value.to_bits() == (-0.0_f64).to_bits())
+            {
+                true => Arc::new(values.unary::<_, Float64Type>(|value| value + 0.0)),
+                false => Arc::clone(array),
+            }
         }
         DataType::Float32 => {
             let values = array.as_primitive::<Float32Type>();
-            Arc::new(values.unary::<_, Float32Type>(|value| value + 0.0))
+            match values
+                .values()
+                .iter()
+                .any(|value| value.to_bits() == (-0.0_f32).to_bits())
+            {
+                true => Arc::new(values.unary::<_, Float32Type>(|value| value + 0.0)),
+                false => Arc::clone(array),
+            }
         }
         kind if has_floats(kind) => nested::with_parts(array, &column)?,
         _ => Arc::clone(array),
