@@ -22,13 +22,16 @@ LARGE = [
     "replace(repeat('a', 1000), 'a', repeat('b', {n} / 500))",
     "replace(repeat('a', 1000), '', repeat('b', {n} / 500))",
 ]
-# Each has some 100,000 bytes in each of 20,000 rows.
-REPEATED = [
+# Each has some 100,000 bytes in each of 20,000 rows, of one partition of a window.
+IN_WINDOWS = [
     "array_agg(value) OVER ()",
     "array_agg(value) OVER (ORDER BY value)",
     "array_agg(value) OVER (ORDER BY value ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
     "string_agg(value::varchar, ',') OVER ()",
     "first_value(repeat('x', 100000)) OVER ()",
+]
+# And in rows of which a few are there at once.
+IN_ROWS = [
     "range(0, 12500)",
     "repeat('x', 100000)",
     "repeat('x', 100000) || value",
@@ -56,13 +59,20 @@ def test_what_is_larger_than_the_limit_is_refused(small, call, of):
     assert small.query("SELECT 1 x").to_pylist() == [{"x": 1}]
 
 
-@pytest.mark.parametrize("value", REPEATED)
+@pytest.mark.parametrize("value", IN_WINDOWS)
 def test_large_values_in_many_rows_are_refused(small, value):
     sql = f"SELECT max(cardinality([v])) FROM (SELECT {value} v FROM range(0, 20000))"
     with pytest.raises(
         (ResourcesExhaustedError, ExecutionError), match=r"(?i)memory|bytes|exhaust|holds"
     ):
         small.query(sql, timeout=60).to_table()
+
+
+@pytest.mark.parametrize("value", IN_ROWS)
+def test_large_values_are_worked_on_a_few_rows_at_a_time(small, value):
+    sql = f"SELECT max(cardinality([v])) > 0 n FROM (SELECT {value} v FROM range(0, 20000))"
+    with small.query(sql, timeout=60) as result:
+        assert result.to_pylist() == [{"n": True}]
 
 
 def test_parts_of_lists_take_the_memory_of_parts(small):
