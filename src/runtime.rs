@@ -150,6 +150,21 @@ impl<T> Drop for Task<T> {
     }
 }
 
+/// Calls `call` once `token` is cancelled, unless what is given is dropped before. It must not wait.
+///
+/// # Errors
+/// `internal` where the runtime cannot be started.
+pub fn once_cancelled(
+    token: &CancellationToken,
+    call: impl FnOnce() + Send + 'static,
+) -> Result<Task<()>> {
+    let cancelled = token.clone().cancelled_owned();
+    Ok(Task(control()?.spawn(async move {
+        cancelled.await;
+        call();
+    })))
+}
+
 /// Runs `work` on the runtime and waits for it. See the module's head for what a wait honours.
 ///
 /// # Errors

@@ -288,16 +288,18 @@ impl Engine {
         }
     }
 
-    /// A session for a write, and the planner that will have seen the write's plan.
+    /// A session for a write that ends once it is abandoned, and the planner that will have seen the write's plan.
     pub fn write_session(
         &self,
+        abandoned: &Arc<Abandoned>,
         settings: &HashMap<String, String>,
         env: Arc<RuntimeEnv>,
     ) -> Result<(SessionState, Arc<CatchingPlanner>)> {
         let planner = Arc::new(CatchingPlanner::default());
-        let state = SessionStateBuilder::new_from_existing(self.session(settings, env)?)
-            .with_query_planner(Arc::clone(&planner) as _)
-            .build();
+        let state =
+            SessionStateBuilder::new_from_existing(self.session_until(abandoned, settings, env)?)
+                .with_query_planner(Arc::clone(&planner) as _)
+                .build();
         Ok((state, planner))
     }
 
@@ -305,6 +307,16 @@ impl Engine {
     /// it stays the same.
     pub fn session(
         &self,
+        settings: &HashMap<String, String>,
+        env: Arc<RuntimeEnv>,
+    ) -> Result<SessionState> {
+        self.session_until(&Arc::default(), settings, env)
+    }
+
+    /// The same for what ends once it is abandoned.
+    pub fn session_until(
+        &self,
+        abandoned: &Arc<Abandoned>,
         settings: &HashMap<String, String>,
         env: Arc<RuntimeEnv>,
     ) -> Result<SessionState> {
@@ -316,17 +328,16 @@ impl Engine {
             }
         }
         memory::fit(&mut config, env.memory_pool.as_ref(), settings);
-        let abandoned = Arc::new(Abandoned::default());
-        config.set_extension(Arc::clone(&abandoned));
-        let watching = Watching(Arc::clone(&abandoned));
+        config.set_extension(Arc::clone(abandoned));
+        let watching = Watching(Arc::clone(abandoned));
         config.options_mut().extensions.insert(watching);
         config.set_extension(Arc::new(Kept::default()));
         let builder = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
             .with_query_planner(DeltaPlanner::new());
-        let mut state = planner::state(builder, env, &abandoned)?;
-        self.functions.register(&mut state, &abandoned)?;
+        let mut state = planner::state(builder, env, abandoned)?;
+        self.functions.register(&mut state, abandoned)?;
         let options = Arc::clone(state.config_options());
         state.execution_props_mut().mark_start_execution(options);
         Ok(state)

@@ -12,7 +12,7 @@ use super::memory;
 use super::names;
 use super::sql::cautious;
 use crate::error::Result;
-use crate::planner::merge_keys;
+use crate::planner::{self, merge_keys};
 
 /// The session that a plan is planned and run in: without dynamic filters of joins where these would find their
 /// columns by names that are not unique.
@@ -52,7 +52,9 @@ pub async fn spilling(
     };
     // They are planned for several partitions only.
     let partitions = state.config().target_partitions().max(2);
-    let spilling = with(state.clone(), |options| {
+    let frugal = SessionStateBuilder::new_from_existing(state.clone())
+        .with_physical_optimizer_rules(planner::frugal_rules(state));
+    let spilling = with(frugal.build(), |options| {
         options.execution.target_partitions = partitions;
         options.optimizer.prefer_hash_join = false;
         options.optimizer.repartition_joins = true;
@@ -61,18 +63,17 @@ pub async fn spilling(
 }
 
 /// The session for what has no other way of needing less memory: one partition, a few rows at a time. What fits a
-/// limit so fits a larger one, as the rows at a time do not depend on it. Nothing where it is that already.
-pub fn frugal(state: &SessionState) -> Option<SessionState> {
+/// limit so fits a larger one, as the rows at a time do not depend on it.
+pub fn frugal(state: &SessionState) -> SessionState {
     let config = state.config();
-    if config.batch_size() <= memory::LEAST_ROWS && config.target_partitions() == 1 {
-        return None;
-    }
     let config = config
         .clone()
         .with_target_partitions(1)
         .with_batch_size(config.batch_size().min(memory::LEAST_ROWS));
-    let frugal = SessionStateBuilder::new_from_existing(state.clone()).with_config(config);
-    Some(frugal.build())
+    let frugal = SessionStateBuilder::new_from_existing(state.clone())
+        .with_physical_optimizer_rules(planner::frugal_rules(state))
+        .with_config(config);
+    frugal.build()
 }
 
 /// The session without the rule that takes fields out of structs ahead of time, which loses some beneath joins.

@@ -48,6 +48,8 @@ pub struct QueryContext {
     pub capture: bool,
     /// Whether the rows are digested on their way out.
     pub digest: bool,
+    /// Whether anybody waits for it.
+    pub abandoned: Arc<Abandoned>,
 }
 
 #[derive(Debug)]
@@ -309,7 +311,7 @@ impl Query {
         ids: (String, String),
     ) -> std::result::Result<Self, Refusal> {
         let (env, pool) = engine.query_env(&context.account, context.memory_limit)?;
-        let state = engine.session(&context.settings, env)?;
+        let state = engine.session_until(&context.abandoned, &context.settings, env)?;
         let mut phases = Phases::default();
         let logical = logical_plan_from_bytes_with_extension_codec(
             &bytes,
@@ -384,7 +386,7 @@ impl Query {
 
     /// The plan anew in the place of the one that runs, and the context to run it in: with joins that can spill
     /// where it has hash joins, else for a few rows at a time. Nothing where it reads what can be read once, calls
-    /// a volatile function, writes, or has no other way.
+    /// a volatile function, or writes.
     pub async fn with_less_memory(
         &self,
     ) -> Result<Option<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)>> {
@@ -399,13 +401,11 @@ impl Query {
         };
         let (plan, context) = match joined {
             Some(plan) => (plan, self.task_context()),
-            None => match physical::frugal(&self.state) {
-                Some(state) => {
-                    let plan = physical::plan(&state, &self.optimized).await?;
-                    (plan, state.task_ctx())
-                }
-                None => return Ok(None),
-            },
+            None => {
+                let state = physical::frugal(&self.state);
+                let plan = physical::plan(&state, &self.optimized).await?;
+                (plan, state.task_ctx())
+            }
         };
         let scans = funnels(plan.as_ref()).into();
         let before = std::mem::replace(&mut *self.scans.lock(), scans);
@@ -426,9 +426,7 @@ impl Query {
 
     /// Says whether somebody still waits for rows: what computes them ends where nobody does.
     pub fn abandon(&self, is_abandoned: bool) {
-        if let Some(abandoned) = self.state.config().get_extension::<Abandoned>() {
-            abandoned.set(is_abandoned);
-        }
+        self.context.abandoned.set(is_abandoned);
     }
 
     pub fn task_context(&self) -> Arc<TaskContext> {

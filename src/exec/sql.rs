@@ -78,7 +78,8 @@ impl Query {
         ids: (String, String),
     ) -> std::result::Result<Self, Refusal> {
         let (env, pool) = engine.query_env(&context.account, context.memory_limit)?;
-        let state = engine.session(&context.settings, env).map_err(setting)?;
+        let state = engine.session_until(&context.abandoned, &context.settings, env);
+        let state = state.map_err(setting)?;
         let mut phases = Phases::default();
         register(&state, asked.tables)?;
         let logical = bound(&state, asked.statement, asked.readonly, asked.parameters).await?;

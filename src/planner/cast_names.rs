@@ -7,17 +7,16 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, Ident, Select, SelectItem, Value, Visit, VisitMut, VisitorMut,
     visit_expressions, visit_expressions_mut,
 };
 
+use super::of_first::of_first;
 use super::parse::call;
 
 const NAME: &str = "cast_name";
@@ -104,17 +103,7 @@ impl ScalarUDFImpl for CastName {
         NAME
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(arguments.first().cloned().unwrap_or(DataType::Null))
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
-        super::field_of_first(NAME, &arguments)
-    }
+    of_first!();
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match arguments.args.into_iter().next() {

@@ -12,10 +12,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{ByteViewType, DataType, Schema};
 use datafusion::common::Result;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::sorts::sort::SortExec;
@@ -26,6 +23,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
+use super::each_node::NodeRule;
 use super::one_input::{one_input, same_rows};
 
 /// Bytes that may be kept for nothing.
@@ -35,39 +33,26 @@ const SPARE: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct CompactedViews;
 
-impl PhysicalOptimizerRule for CompactedViews {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            if let Some(sort) = node.downcast_ref::<SortExec>()
-                && sort.fetch().is_none()
-                && has_views(&sort.schema())
-            {
-                let input = CompactViews::over(Arc::clone(sort.input()));
-                let sort = anew(&node, vec![input])?;
-                return Ok(Transformed::yes(CompactViews::over(sort)));
-            }
-            if let Some(join) = node.downcast_ref::<HashJoinExec>()
-                && has_views(&join.left().schema())
-            {
-                let left = CompactViews::over(Arc::clone(join.left()));
-                let right = Arc::clone(join.right());
-                return Ok(Transformed::yes(anew(&node, vec![left, right])?));
-            }
-            Ok(Transformed::no(node))
-        })
-        .data()
-    }
+impl NodeRule for CompactedViews {
+    const NAME: &'static str = "CompactedViews";
 
-    fn name(&self) -> &'static str {
-        "CompactedViews"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
+    fn change(&self, node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(sort) = node.downcast_ref::<SortExec>()
+            && sort.fetch().is_none()
+            && has_views(&sort.schema())
+        {
+            let input = CompactViews::over(Arc::clone(sort.input()));
+            let sort = anew(node, vec![input])?;
+            return Ok(Some(CompactViews::over(sort)));
+        }
+        if let Some(join) = node.downcast_ref::<HashJoinExec>()
+            && has_views(&join.left().schema())
+        {
+            let left = CompactViews::over(Arc::clone(join.left()));
+            let right = Arc::clone(join.right());
+            return Ok(Some(anew(node, vec![left, right])?));
+        }
+        Ok(None)
     }
 }
 

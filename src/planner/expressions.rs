@@ -34,7 +34,7 @@ impl AnalyzerRule for SoundExpressions {
                     let schema = Arc::clone(distinct.input.schema());
                     let order = distinct.sort_expr.map(once);
                     LogicalPlan::Distinct(Distinct::On(DistinctOn {
-                        on_expr: zeros::keys_of(distinct.on_expr, &schema),
+                        on_expr: distinct_keys(zeros::keys_of(distinct.on_expr, &schema)),
                         sort_expr: order.map(|order| zeros::ordered(order, &schema).data),
                         ..distinct
                     }))
@@ -147,6 +147,16 @@ fn decided(condition: Expr, answer: bool) -> Expr {
         vec![(Box::new(condition), Box::new(lit(answer)))],
         Some(Box::new(lit(!answer))),
     ))
+}
+
+/// The keys of DISTINCT ON without what tells no rows apart any further; one where there is nothing else, as without
+/// keys there is a row of no rows.
+fn distinct_keys(keys: Vec<Expr>) -> Vec<Expr> {
+    let mut seen = HashSet::new();
+    let has_other = keys.iter().any(|key| !matches!(key, Expr::Literal(..)));
+    let mut keys = keys;
+    keys.retain(|key| !(has_other && matches!(key, Expr::Literal(..))) && seen.insert(key.clone()));
+    keys
 }
 
 /// The order without what does not order anything further.

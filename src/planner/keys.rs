@@ -9,6 +9,7 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, Result};
+use datafusion::logical_expr::expr::{AggregateFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Sort, Window,
 };
@@ -51,25 +52,7 @@ fn in_sort(mut sort: Sort) -> Result<Transformed<LogicalPlan>> {
 }
 
 fn in_window(window: Window) -> Result<Transformed<LogicalPlan>> {
-    let mut keys = Keys::default();
-    let functions = window.window_expr.iter().map(|function| {
-        let Expr::WindowFunction(mut found) = function.clone().unalias() else {
-            return function.clone();
-        };
-        let mut is_other = false;
-        let params = &mut found.params;
-        for key in &mut params.partition_by {
-            is_other |= keys.take(key);
-        }
-        for key in &mut params.order_by {
-            is_other |= keys.take(&mut key.expr);
-        }
-        match is_other {
-            true => Expr::WindowFunction(found).alias(function.schema_name().to_string()),
-            false => function.clone(),
-        }
-    });
-    let functions: Vec<_> = functions.collect();
+    let (keys, functions) = Keys::of(&window.window_expr);
     if keys.0.is_empty() {
         return Ok(Transformed::no(LogicalPlan::Window(window)));
     }
@@ -85,28 +68,35 @@ fn in_window(window: Window) -> Result<Transformed<LogicalPlan>> {
 }
 
 fn in_aggregate(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
-    let mut keys = Keys::default();
-    let functions = aggregate.aggr_expr.iter().map(|function| {
-        let Expr::AggregateFunction(mut found) = function.clone().unalias() else {
-            return function.clone();
-        };
-        // With DISTINCT, an order is one of the arguments.
-        let mut is_other = false;
-        for key in &mut found.params.order_by {
-            is_other |= !found.params.distinct && keys.take(&mut key.expr);
-        }
-        match is_other {
-            true => Expr::AggregateFunction(found).alias(function.schema_name().to_string()),
-            false => function.clone(),
-        }
-    });
-    let functions: Vec<_> = functions.collect();
+    let (keys, functions) = Keys::of(&aggregate.aggr_expr);
     if keys.0.is_empty() {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
     }
     let input = Arc::new(keys.beneath(&aggregate.input)?);
     let made = Aggregate::try_new(input, aggregate.group_expr, functions)?;
     Ok(Transformed::yes(LogicalPlan::Aggregate(made)))
+}
+
+/// What a function goes by: the keys of a window, and the order of an aggregate. With DISTINCT, this is one of the
+/// arguments.
+fn keys_of(function: &mut Expr) -> Vec<&mut Expr> {
+    match function {
+        Expr::WindowFunction(window) => {
+            let WindowFunctionParams {
+                partition_by,
+                order_by,
+                ..
+            } = &mut window.params;
+            let order = order_by.iter_mut().map(|key| &mut key.expr);
+            partition_by.iter_mut().chain(order).collect()
+        }
+        Expr::AggregateFunction(AggregateFunction { params, .. }) if !params.distinct => params
+            .order_by
+            .iter_mut()
+            .map(|key| &mut key.expr)
+            .collect(),
+        _ => vec![],
+    }
 }
 
 /// The window beneath that has keys beside its columns, which only the projection leaves out.
@@ -127,6 +117,24 @@ fn with_keys(plan: &LogicalPlan) -> Option<&Arc<LogicalPlan>> {
 struct Keys(Vec<Expr>);
 
 impl Keys {
+    /// Of functions, and these with columns in the place of the keys, called as before.
+    fn of(functions: &[Expr]) -> (Self, Vec<Expr>) {
+        let mut keys = Self::default();
+        let functions = functions.iter().map(|function| {
+            let mut changed = function.clone().unalias();
+            let mut is_other = false;
+            for key in keys_of(&mut changed) {
+                is_other |= keys.take(key);
+            }
+            match is_other {
+                true => changed.alias(function.schema_name().to_string()),
+                false => function.clone(),
+            }
+        });
+        let functions = functions.collect();
+        (keys, functions)
+    }
+
     /// Puts a column in the place of a key that is to be one; says whether it is.
     fn take(&mut self, key: &mut Expr) -> bool {
         if !is_condition(key) {

@@ -7,13 +7,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinSide, Result};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::SortMergeJoinExec;
 use datafusion::physical_plan::joins::utils::{ColumnIndex, JoinFilter};
+
+use super::each_node::NodeRule;
 
 /// Whether it is a sort-merge join with a condition.
 pub fn has_one(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -25,39 +24,26 @@ pub fn has_one(plan: &Arc<dyn ExecutionPlan>) -> bool {
 #[derive(Debug)]
 pub struct SoundMergeFilters;
 
-impl PhysicalOptimizerRule for SoundMergeFilters {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            let Some(join) = node.downcast_ref::<SortMergeJoinExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            let Some(filter) = join.filter() else {
-                return Ok(Transformed::no(node));
-            };
-            let changed = SortMergeJoinExec::try_new(
-                Arc::clone(join.left()),
-                Arc::clone(join.right()),
-                join.on().to_vec(),
-                Some(sound(filter, join)),
-                join.join_type(),
-                join.sort_options().to_vec(),
-                join.null_equality(),
-            )?;
-            Ok(Transformed::yes(Arc::new(changed) as _))
-        })
-        .data()
-    }
+impl NodeRule for SoundMergeFilters {
+    const NAME: &'static str = "SoundMergeFilters";
 
-    fn name(&self) -> &'static str {
-        "SoundMergeFilters"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
+    fn change(&self, node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(join) = node.downcast_ref::<SortMergeJoinExec>() else {
+            return Ok(None);
+        };
+        let Some(filter) = join.filter() else {
+            return Ok(None);
+        };
+        let changed = SortMergeJoinExec::try_new(
+            Arc::clone(join.left()),
+            Arc::clone(join.right()),
+            join.on().to_vec(),
+            Some(sound(filter, join)),
+            join.join_type(),
+            join.sort_options().to_vec(),
+            join.null_equality(),
+        )?;
+        Ok(Some(Arc::new(changed)))
     }
 }
 

@@ -10,15 +10,18 @@ pub mod cast_names;
 pub mod compact;
 mod defaults;
 mod dependencies;
+mod each_node;
 pub mod equal_names;
 mod expressions;
 pub mod floats;
+pub mod inner;
 pub mod interrupt;
 mod intervals;
 mod keys;
 mod merge_filters;
 pub mod merge_keys;
 pub mod nested;
+mod of_first;
 pub mod one_input;
 mod ordinals;
 pub mod overflow;
@@ -41,14 +44,13 @@ mod windows;
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::ReturnFieldArgs;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
 use abandoned::Abandoned;
 use expressions::SoundExpressions;
@@ -59,14 +61,11 @@ use set_operations::CountedSetOperations;
 use subqueries::{SettledReferences, Subqueries};
 use window_functions::SoundWindows;
 
-/// The field of a function that gives the type of its first argument, and NULL where an argument is.
-fn field_of_first(name: &str, arguments: &ReturnFieldArgs) -> Result<FieldRef> {
-    let fields = arguments.arg_fields;
-    let kind = fields
-        .first()
-        .map_or(DataType::Null, |field| field.data_type().clone());
-    let nullable = fields.iter().any(|field| field.is_nullable());
-    Ok(Arc::new(Field::new(name, kind, nullable)))
+/// The rules for a physical plan that is to need less memory, as of the session that the plan was made in.
+pub fn frugal_rules(state: &SessionState) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let abandoned = state.config().get_extension::<Abandoned>();
+    let pool = &state.runtime_env().memory_pool;
+    pushdown::physical_rules(&abandoned.unwrap_or_default(), pool, true)
 }
 
 /// A session that plans by these rules, and knows their functions.
@@ -96,7 +95,11 @@ pub fn state(
     ];
     let builder = builder
         .with_optimizer_rules(pushdown::logical_rules())
-        .with_physical_optimizer_rules(pushdown::physical_rules(abandoned, &env.memory_pool));
+        .with_physical_optimizer_rules(pushdown::physical_rules(
+            abandoned,
+            &env.memory_pool,
+            false,
+        ));
     rules.extend(own);
     let builder = builder.with_analyzer_rules(rules);
     let mut state = builder.with_runtime_env(env).build();

@@ -31,9 +31,10 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use super::abandoned::Abandoned;
-use super::bounded::{BoundedLiterals, HeldSides};
+use super::bounded::{BoundedLiterals, HeldSides, InSteps};
 use super::compact::CompactedViews;
 use super::dependencies::{self, SoundDependencies};
+use super::each_node::EachNode;
 use super::floats::canonical::is_float;
 use super::interrupt::Interruptible;
 use super::merge_filters::{self, SoundMergeFilters};
@@ -192,10 +193,12 @@ fn is_total(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// DataFusion's rules for physical plans, kept from what they get wrong, and what lets a plan be abandoned.
+/// DataFusion's rules for physical plans, kept from what they get wrong, and what lets a plan be abandoned; for one
+/// that is to need less memory, with joins that hold a side `in_steps`.
 pub fn physical_rules(
     abandoned: &Arc<Abandoned>,
     pool: &Arc<dyn MemoryPool>,
+    in_steps: bool,
 ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
     for rule in PhysicalOptimizer::new().rules {
@@ -206,23 +209,26 @@ pub fn physical_rules(
             "aggregate_statistics" => rules.push(Arc::new(IfItCan(rule))),
             "LimitAggregation" => rules.push(Arc::new(Guarded(rule, groups_floats))),
             "EnsureRequirements" => {
+                if in_steps {
+                    rules.push(Arc::new(EachNode(InSteps)));
+                }
                 rules.push(Arc::new(SoundProperties));
                 rules.push(rule);
             }
             // Before the filters that joins make while they run.
             "EnsureCooperative" => {
                 rules.push(rule);
-                rules.push(Arc::new(Interruptible(Arc::clone(abandoned))));
-                rules.push(Arc::new(CompactedViews));
-                rules.push(Arc::new(SoundMergeFilters));
-                rules.push(Arc::new(HeldSides));
+                rules.push(Arc::new(EachNode(Interruptible(Arc::clone(abandoned)))));
+                rules.push(Arc::new(EachNode(CompactedViews)));
+                rules.push(Arc::new(EachNode(SoundMergeFilters)));
+                rules.push(Arc::new(EachNode(HeldSides { in_steps })));
             }
             "ProjectionPushdown" => rules.push(Arc::new(Guarded(rule, merge_filters::has_one))),
             _ => rules.push(rule),
         }
     }
     // What is constant is none any more for other rules.
-    rules.push(Arc::new(BoundedLiterals(Arc::clone(pool))));
+    rules.push(Arc::new(EachNode(BoundedLiterals(Arc::clone(pool)))));
     rules
 }
 

@@ -6,51 +6,38 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
-use datafusion::sql::parser::{CopyToSource, Statement as DfStatement};
+use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
     ObjectNamePart, Query, ReplaceSelectItem, Select, SelectItem, Value, Visit, VisitMut,
     VisitorMut, visit_expressions, visit_relations,
 };
 
+use super::inner::inner;
+use super::of_first::of_first;
 use super::parse::{call, folded};
 
 const NAME: &str = "replaced_column";
 
 /// Columns that a statement replaces, in the order of their marks; nothing for those in a common table expression
 /// that is not read, which is not in the plan either.
+#[derive(Default)]
 pub struct Replaced(Vec<Option<String>>);
 
 /// Marks what replaces columns. Names that are not quoted are in lower case after it, as everywhere else.
 pub fn mark(statement: &mut DfStatement) -> Replaced {
-    match statement {
-        DfStatement::Statement(statement) => within(statement.as_mut()),
-        DfStatement::Explain(explain) => mark(&mut explain.statement),
-        DfStatement::CopyTo(copy) => match &mut copy.source {
-            CopyToSource::Query(query) => within(query.as_mut()),
-            CopyToSource::Relation(_) => Replaced(Vec::new()),
-        },
-        DfStatement::CreateExternalTable(_) | DfStatement::Reset(_) => Replaced(Vec::new()),
+    let mut replaced = Replaced::default();
+    if let Some(mut inner) = inner(statement) {
+        let _ = VisitMut::visit(&mut inner, &mut replaced);
     }
-}
-
-fn within(parsed: &mut impl VisitMut) -> Replaced {
-    let mut marker = Marker::default();
-    let _ = parsed.visit(&mut marker);
-    Replaced(marker.names)
-}
-
-#[derive(Default)]
-struct Marker {
-    names: Vec<Option<String>>,
+    replaced
 }
 
 /// Names of tables and common table expressions that are read.
@@ -65,7 +52,7 @@ fn read(parsed: &impl Visit) -> HashSet<String> {
     read
 }
 
-impl VisitorMut for Marker {
+impl VisitorMut for Replaced {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
@@ -80,10 +67,10 @@ impl VisitorMut for Marker {
             for item in items {
                 let name = folded(&item.column_name);
                 item.column_name = Ident::with_quote('"', name.as_str());
-                let number = Value::Number(self.names.len().to_string(), false);
+                let number = Value::Number(self.0.len().to_string(), false);
                 let value = std::mem::replace(&mut item.expr, SqlExpr::Value(Value::Null.into()));
                 item.expr = call(NAME, vec![value, SqlExpr::Value(number.into())]);
-                self.names.push(Some(name));
+                self.0.push(Some(name));
             }
         }
         ControlFlow::Continue(())
@@ -100,7 +87,7 @@ impl VisitorMut for Marker {
                 continue;
             }
             let _ = visit_expressions(&table.query, |part| {
-                if let Some(name) = marked(part).and_then(|place| self.names.get_mut(place)) {
+                if let Some(name) = marked(part).and_then(|place| self.0.get_mut(place)) {
                     *name = None;
                 }
                 ControlFlow::<()>::Continue(())
@@ -192,9 +179,7 @@ impl ScalarUDFImpl for Mark {
         NAME
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
+    of_first!();
 
     /// Named as what it gives, which stands for it in the end.
     fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
@@ -209,14 +194,6 @@ impl ScalarUDFImpl for Mark {
             Some(value) => Ok(value.human_display().to_string()),
             None => internal_err!("{NAME} has two arguments"),
         }
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(arguments.first().cloned().unwrap_or(DataType::Null))
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
-        super::field_of_first(self.name(), &arguments)
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {

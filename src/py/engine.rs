@@ -33,6 +33,7 @@ use crate::exec::sql::{Asked, Given};
 use crate::exec::stream::{Rows, Slot, Start};
 use crate::metrics::funnel::funnels;
 use crate::metrics::measured;
+use crate::planner::abandoned::Abandoned;
 use crate::runtime;
 use crate::sources::files;
 use crate::store::account::{IoAccount, blamed};
@@ -217,11 +218,13 @@ impl NativeEngine {
             account: Arc::clone(&io.0),
             capture,
             digest,
+            abandoned: Arc::default(),
         };
         let engine = Arc::clone(&self.0);
         let deadline = context.deadline;
+        let abandoned = Arc::clone(&context.abandoned);
         let planning = Query::from_bytes(engine, plan, decoding, context, ids);
-        let planned = NativeQuery::planned(py, deadline, io, planning);
+        let planned = NativeQuery::planned(py, deadline, io, &abandoned, planning);
         codec.codec.clear();
         planned
     }
@@ -282,11 +285,13 @@ impl NativeEngine {
             account: Arc::clone(&io.0),
             capture,
             digest,
+            abandoned: Arc::default(),
         };
         let engine = Arc::clone(&self.0);
         let deadline = context.deadline;
+        let abandoned = Arc::clone(&context.abandoned);
         let planning = Query::from_sql(engine, asked, context, ids);
-        NativeQuery::planned(py, deadline, io, planning)
+        NativeQuery::planned(py, deadline, io, &abandoned, planning)
     }
 
     /// Rows of a physical plan in protobuf, as `NativeQuery.physical_proto` gives it.
@@ -352,11 +357,17 @@ impl NativeEngine {
         account.keep_written();
         let stop = engine.closing.child_token();
         let stopped = stop.clone();
+        let abandoned = Arc::new(Abandoned::default());
+        // What computes is told by another thread: it may keep its own.
+        let _telling = runtime::once_cancelled(&stop, {
+            let abandoned = Arc::clone(&abandoned);
+            move || abandoned.set(true)
+        })?;
         let committing = async move {
             let slot = Slot::default();
             slot.enter(&engine).await?;
             let (env, pool) = engine.query_env(&account, memory_limit)?;
-            let (state, planner) = engine.write_session(&settings, env)?;
+            let (state, planner) = engine.write_session(&abandoned, &settings, env)?;
             let work = |prepared| change::make(change, prepared, state, writer, options);
             let done = transaction::run(&engine, &commit, &account, &stopped, work).await?;
             let plan = planner.caught();

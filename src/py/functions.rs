@@ -1,5 +1,6 @@
 //! Functions of Python that queries call, on Arrow arrays.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -104,6 +105,17 @@ fn window(function: &Arc<WindowUDF>) -> engine::Function {
     engine::Function::Window(Arc::clone(function), interruptible::begin)
 }
 
+/// Begins a call of a scalar function, which ends when what is given is dropped.
+fn begin(arguments: &ScalarFunctionArgs) -> Result<Option<Box<dyn Any>>> {
+    let watching = arguments.config_options.extensions.get::<Watching>();
+    match watching {
+        // One more, of another constant, where planning was not waited for.
+        Some(watching) if watching.0.get() => exec_err!("the query was cancelled"),
+        Some(watching) => Ok(interruptible::begin(&watching.0)),
+        None => Ok(None),
+    }
+}
+
 /// A scalar function of another library, which calls Python, and is interrupted where the query is abandoned.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ForeignFunction {
@@ -122,8 +134,7 @@ impl ScalarUDFImpl for ForeignFunction {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let watching = arguments.config_options.extensions.get::<Watching>();
-        let call = watching.and_then(|watching| interruptible::begin(&watching.0));
+        let call = begin(&arguments)?;
         let result = self.inner.invoke_with_args(arguments);
         drop(call);
         result
@@ -237,13 +248,9 @@ impl ScalarUDFImpl for Function {
         };
         let given = arguments.args.iter().map(|value| value.to_array(count));
         let given = given.collect::<Result<Vec<_>>>()?;
-        let watching = arguments.config_options.extensions.get::<Watching>();
-        let called = Python::try_attach(|py| {
-            let call = watching.and_then(|watching| interruptible::begin(&watching.0));
-            let called = self.call(py, &given, count);
-            drop(call);
-            called
-        });
+        let call = begin(&arguments)?;
+        let called = Python::try_attach(|py| self.call(py, &given, count));
+        drop(call);
         let array = match called {
             Some(Ok(array)) => array,
             Some(Err(error)) => return exec_err!("the function {} failed: {error}", self.name),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::ffi::PyGILState_STATE;
 use pyo3::prelude::*;
 
 use crate::planner::abandoned::{Abandoned, Stopping};
@@ -39,14 +40,23 @@ impl Call {
 /// A call that is interrupted once the query is abandoned: its Python code, at its next instruction.
 struct Interruptible {
     call: Arc<Call>,
+    attached: PyGILState_STATE,
     _stopping: Stopping,
 }
 
 /// Begins a call of Python on this thread, which ends when what is given is dropped; nothing where the interpreter
 /// ends.
 pub fn begin(abandoned: &Arc<Abandoned>) -> Option<Box<dyn Any>> {
+    let begun = Python::try_attach(|py| {
+        let thread = thread(py)?;
+        // One level more than is let go below: what Python knows of the thread stays while the call lasts, which may
+        // let go of the interpreter and attach to it many times. What is raised in between would be lost with it.
+        // SAFETY: the interpreter is held; `drop` gives the level back on this thread.
+        Some((thread, unsafe { pyo3::ffi::PyGILState_Ensure() }))
+    });
+    let (thread, attached) = begun.flatten()?;
     let call = Arc::new(Call {
-        thread: Python::try_attach(thread).flatten()?,
+        thread,
         is_there: AtomicBool::new(true),
     });
     let called = Arc::clone(&call);
@@ -68,6 +78,7 @@ pub fn begin(abandoned: &Arc<Abandoned>) -> Option<Box<dyn Any>> {
     });
     Some(Box::new(Interruptible {
         call,
+        attached,
         _stopping: stopping,
     }))
 }
@@ -78,6 +89,8 @@ impl Drop for Interruptible {
         Python::try_attach(|py| {
             self.call.is_there.store(false, Ordering::Relaxed);
             self.call.raise(py, None);
+            // SAFETY: the interpreter is held, on the thread that `begin` ran on: what is given out is not `Send`.
+            unsafe { pyo3::ffi::PyGILState_Release(self.attached) };
         });
     }
 }

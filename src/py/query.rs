@@ -30,6 +30,7 @@ use crate::exec::replay;
 use crate::exec::sql::Refusal;
 use crate::exec::stream::{Rows, Start};
 use crate::metrics::funnel::Funnel;
+use crate::planner::abandoned::Abandoned;
 use crate::runtime;
 use crate::store::account::blamed;
 
@@ -96,7 +97,7 @@ impl NativeQuery {
         }
     }
 
-    /// The query, once it is planned.
+    /// The query, once it is planned; functions that planning calls end where it is no longer waited for.
     ///
     /// # Errors
     /// `ValueError` with what is said of a text or a plan that is refused.
@@ -104,6 +105,7 @@ impl NativeQuery {
         py: Python<'_>,
         deadline: Option<Instant>,
         io: &NativeIo,
+        abandoned: &Abandoned,
         planning: impl Future<Output = std::result::Result<Query, Refusal>> + Send + 'static,
     ) -> PyResult<Self> {
         let planning = async move {
@@ -113,7 +115,9 @@ impl NativeQuery {
                 Err(Refusal::Error(error)) => Err(error),
             }
         };
-        match runtime::run(py, deadline, blamed(Arc::clone(&io.0), planning))? {
+        let planned = runtime::run(py, deadline, blamed(Arc::clone(&io.0), planning));
+        let planned = planned.inspect_err(|_| abandoned.set(true));
+        match planned? {
             Ok(query) => Ok(Self::new(query)),
             Err(text) => Err(PyValueError::new_err(text)),
         }

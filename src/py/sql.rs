@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use datafusion::sql::parser::{CopyToSource, DFParserBuilder, Statement as DfStatement};
+use datafusion::sql::parser::{DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
 use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use crate::error::{ErrorKind, NativeError};
 use crate::exec::chains;
+use crate::planner::inner::inner;
 use crate::planner::syntax;
 
 /// Kinds a statement is sorted into for the read-only gate.
@@ -121,9 +122,9 @@ impl NativeSql {
         let count = parsed.len();
         let mut statement = parsed.into_iter().next();
         if count == 1
-            && let Some(statement) = &mut statement
+            && let Some(mut inner) = statement.as_mut().and_then(inner)
         {
-            corrected(statement, dialect.as_ref(), time_zone)?;
+            syntax::corrected(&mut inner, dialect.as_ref(), time_zone)?;
         }
         Ok(Self {
             statement,
@@ -145,22 +146,6 @@ impl NativeSql {
     fn tables(&self) -> Vec<Vec<String>> {
         let statement = self.statement.iter();
         statement.flat_map(references).collect()
-    }
-}
-
-fn corrected(
-    statement: &mut DfStatement,
-    dialect: &dyn Dialect,
-    time_zone: Option<&str>,
-) -> Result<(), NativeError> {
-    match statement {
-        DfStatement::Statement(statement) => syntax::corrected(statement, dialect, time_zone),
-        DfStatement::Explain(explain) => corrected(&mut explain.statement, dialect, time_zone),
-        DfStatement::CopyTo(copy) => match &mut copy.source {
-            CopyToSource::Query(query) => syntax::corrected(query, dialect, time_zone),
-            CopyToSource::Relation(_) => Ok(()),
-        },
-        DfStatement::CreateExternalTable(_) | DfStatement::Reset(_) => Ok(()),
     }
 }
 

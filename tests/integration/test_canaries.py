@@ -243,6 +243,26 @@ def test_a_nested_loop_join_without_memory_is_still_run_on_what_it_has_used():
         context.sql(sql).collect()
 
 
+def test_a_nested_loop_join_in_steps_still_forgets_rows_without_a_match():
+    """Where the last batch of the side that is held is what found no room."""
+    numbers = range(4000)
+    held = pa.table({"a": numbers, "s": [f"{n:0200}" for n in numbers]})
+    sql = (
+        "SELECT count(*) n, count(a.s) s FROM (SELECT a, s || '' s FROM a) a "
+        "RIGHT JOIN b ON a.a < b.b - 4"
+    )
+    counts = set()
+    for limit in range(500_000, 1_200_000, 10_000):
+        memory = RuntimeEnvBuilder().with_disk_manager_os().with_greedy_memory_pool(limit)
+        config = SessionConfig().with_target_partitions(1).with_batch_size(200)
+        config = config.set("datafusion.optimizer.join_reordering", "false")
+        context = SessionContext(config, memory)
+        context.register_record_batches("a", [held.to_batches(max_chunksize=200)])
+        context.register_record_batches("b", [pa.table({"b": [0, 5, 9]}).to_batches()])
+        counts.add(context.sql(sql).to_pylist()[0]["n"])
+    assert counts == {6, 7}
+
+
 @pytest.mark.parametrize("fault", ROWS)
 def test_it_is_right_here(engine, file, fault):
     sql, right = ROWS[fault]

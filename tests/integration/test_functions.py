@@ -175,6 +175,54 @@ def test_a_function_ends_with_its_query(engine, registered, end):
         assert len(_rows(engine, "SELECT same(id) FROM t")) == 3
 
 
+@pytest.mark.parametrize("registered", ["arrow", "datafusion"])
+def test_a_function_of_constants_ends_with_its_planning(engine, registered):
+    """Each of them is called while the query is planned; the second one is not begun."""
+    begun, ended = [], threading.Semaphore(0)
+
+    def spins(n):
+        count = 0
+        begun.append(n)
+        try:
+            while True:
+                count += 1
+        finally:
+            ended.release()
+
+    if registered == "arrow":
+        engine.register_function("spins", spins, [INT], INT, volatility="immutable")
+    else:
+        engine.register_udf(udf(spins, [INT], INT, "immutable", "spins"))
+    with pytest.raises(QueryTimeoutError):
+        engine.query("SELECT id, spins(1), spins(2) FROM t", sources={"t": TABLE}, timeout=1)
+    assert ended.acquire(timeout=30)
+    calls = len(begun)
+    assert _rows(engine, "SELECT count(*) n FROM t") == [{"n": 3}]
+    assert not ended.acquire(timeout=1)
+    assert len(begun) == calls == 1
+
+
+@pytest.mark.parametrize("volatility", ["immutable", "volatile"])
+def test_a_function_ends_with_its_change(engine, uri, volatility):
+    ended = threading.Semaphore(0)
+
+    def spins(n):
+        count = 0
+        try:
+            while True:
+                count += 1
+        finally:
+            ended.release()
+
+    engine.write_delta(uri, TABLE)
+    engine.register_function("spins", spins, [INT], INT, volatility=volatility)
+    with pytest.raises(QueryTimeoutError) as caught:
+        engine.delete(uri, "spins(id) = 1", timeout=1)
+    assert ended.acquire(timeout=30)
+    assert caught.value.details["outcome"] == "not_committed"
+    assert engine.query("SELECT count(*) n FROM t", sources={"t": uri}).to_pylist() == [{"n": 3}]
+
+
 class Spins(Accumulator):
     """Computes until it is interrupted, in one of its steps."""
 

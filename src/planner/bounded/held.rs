@@ -3,17 +3,16 @@
 //! A join that is refused memory for it, or by an operator beneath it, runs that side of the plan once more and
 //! spills it. DataFusion has it run with the state that it has from the first time: repartitioning panics, joins
 //! leave out rows. And each partition of the other side gives what has no match in it alone, where a join asks for
-//! what has none in any. So the side runs anew, or not at all.
+//! what has none in any; a join that asks for what has none on the other side may leave it out. So the side runs
+//! anew, or not at all.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinType, Result, resources_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::{
@@ -21,45 +20,38 @@ use datafusion::physical_plan::{
     PlanProperties, ReplaceChildrenOptions,
 };
 
+use crate::planner::each_node::NodeRule;
 use crate::planner::one_input::{one_input, same_rows};
 
 /// Has the sides that nested loop joins hold run anew.
 #[derive(Debug)]
-pub struct HeldSides;
+pub struct HeldSides {
+    /// Whether joins are to hold them in steps where they can, at the price of partitions.
+    pub in_steps: bool,
+}
 
-impl PhysicalOptimizerRule for HeldSides {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            let is_by_partition = matches!(
-                join.join_type(),
-                JoinType::Inner
-                    | JoinType::Right
-                    | JoinType::RightSemi
-                    | JoinType::RightAnti
-                    | JoinType::RightMark
-            );
-            let is_one = join.right().output_partitioning().partition_count() == 1;
-            let held = Held::over(Arc::clone(join.left()), is_by_partition || is_one);
-            let sides = vec![held, Arc::clone(join.right())];
-            let mode = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
-            Ok(Transformed::yes(node.replace_children(sides, mode)?))
-        })
-        .data()
-    }
+impl NodeRule for HeldSides {
+    const NAME: &'static str = "HeldSides";
 
-    fn name(&self) -> &'static str {
-        "HeldSides"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
+    fn change(&self, node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() else {
+            return Ok(None);
+        };
+        let mut right = Arc::clone(join.right());
+        let may_again = match join.join_type() {
+            JoinType::Inner => true,
+            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+                let is_one = right.output_partitioning().partition_count() == 1;
+                if self.in_steps && !is_one {
+                    right = Arc::new(CoalescePartitionsExec::new(right));
+                }
+                self.in_steps || is_one
+            }
+            _ => false,
+        };
+        let sides = vec![Held::over(Arc::clone(join.left()), may_again), right];
+        let mode = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        Ok(Some(Arc::clone(node).replace_children(sides, mode)?))
     }
 }
 
@@ -119,7 +111,7 @@ impl ExecutionPlan for Held {
         if !self.may_again {
             return resources_err!(
                 "NestedLoopJoin needs more memory than is left of memory_limit for the side that it holds, which \
-                 a join of this kind can spill in one partition alone; raise memory_limit, or lower target_partitions"
+                 this join cannot do in steps; raise memory_limit"
             );
         }
         reset_plan_states(Arc::clone(&self.input))?.execute(partition, context)

@@ -6,19 +6,18 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::{LARGEST, is_small};
+use crate::planner::each_node::NodeRule;
 
 /// Bytes of a constant from which on its repetition is worth a look.
 const LARGE: usize = 16 * 1024;
@@ -32,38 +31,21 @@ impl fmt::Debug for BoundedLiterals {
     }
 }
 
-impl PhysicalOptimizerRule for BoundedLiterals {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            let Some(projection) = node.downcast_ref::<ProjectionExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            let schema = projection.input().schema();
-            let changed = changed(projection, |expr| {
-                let parts = self.joined(expr)?;
-                Ok(match is_constant(&parts.data, &schema)? {
-                    true => Transformed::yes(self.looked_at(parts.data)),
-                    false => parts,
-                })
-            })?;
-            Ok(match changed {
-                Some(changed) => Transformed::yes(changed),
-                None => Transformed::no(node),
+impl NodeRule for BoundedLiterals {
+    const NAME: &'static str = "BoundedLiterals";
+
+    fn change(&self, node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(projection) = node.downcast_ref::<ProjectionExec>() else {
+            return Ok(None);
+        };
+        let schema = projection.input().schema();
+        changed(projection, |expr| {
+            let parts = self.joined(expr)?;
+            Ok(match is_constant(&parts.data, &schema)? {
+                true => Transformed::yes(self.looked_at(parts.data)),
+                false => parts,
             })
         })
-        .data()
-    }
-
-    fn name(&self) -> &'static str {
-        "BoundedLiterals"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
     }
 }
 

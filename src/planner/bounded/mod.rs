@@ -5,11 +5,13 @@ use datafusion::arrow::datatypes::DataType;
 mod functions;
 mod held;
 mod literals;
+mod steps;
 mod windows;
 
 pub use functions::bound;
 pub use held::{Held, HeldSides};
 pub use literals::{BoundedLiterals, bare};
+pub use steps::InSteps;
 pub use windows::{Frame, Results};
 
 /// Whether values of a type have a few bytes each.

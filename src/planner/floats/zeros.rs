@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, internal_err};
@@ -16,11 +16,12 @@ use datafusion::logical_expr::expr::{
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, Projection,
-    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SortExpr, Volatility,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SortExpr, Volatility,
 };
 
 use super::canonical::{has_floats, is_float};
 use crate::planner::nested;
+use crate::planner::of_first::of_first;
 
 /// What goes by the sign of a zero, so that it does not.
 pub fn wrap(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
@@ -309,17 +310,7 @@ impl ScalarUDFImpl for Unsigned {
         "unsigned_zero"
     }
 
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(arguments.first().cloned().unwrap_or(DataType::Null))
-    }
-
-    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
-        crate::planner::field_of_first(self.name(), &arguments)
-    }
+    of_first!();
 
     /// What is sorted with -0.0 first is sorted without.
     fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {

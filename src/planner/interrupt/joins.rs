@@ -10,12 +10,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
@@ -25,46 +22,35 @@ use datafusion::physical_plan::joins::{
 use datafusion::physical_plan::unnest::UnnestExec;
 
 use crate::planner::abandoned::Abandoned;
+use crate::planner::each_node::NodeRule;
 
 /// Has joins yield, and nested loop joins look at the flag.
 #[derive(Debug)]
 pub struct Interruptible(pub Arc<Abandoned>);
 
-impl PhysicalOptimizerRule for Interruptible {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            let node = match node.downcast_ref::<NestedLoopJoinExec>() {
-                Some(join) => with_condition(join, |expr| {
-                    Arc::new(Watched {
-                        expr,
-                        abandoned: Arc::clone(&self.0),
-                    })
-                })?,
-                None => node,
-            };
-            let makes_many = node.downcast_ref::<HashJoinExec>().is_some()
-                || node.downcast_ref::<CrossJoinExec>().is_some()
-                || node.downcast_ref::<NestedLoopJoinExec>().is_some()
-                || node.downcast_ref::<SortMergeJoinExec>().is_some()
-                || node.downcast_ref::<UnnestExec>().is_some();
-            Ok(match makes_many && budgets(&node) < BUDGETS {
-                true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as _),
-                false => Transformed::no(node),
+impl NodeRule for Interruptible {
+    const NAME: &'static str = "Interruptible";
+
+    fn change(&self, node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let watched = node.downcast_ref::<NestedLoopJoinExec>().map(|join| {
+            with_condition(join, |expr| {
+                Arc::new(Watched {
+                    expr,
+                    abandoned: Arc::clone(&self.0),
+                })
             })
+        });
+        let watched = watched.transpose()?;
+        let node = watched.as_ref().unwrap_or(node);
+        let makes_many = node.downcast_ref::<HashJoinExec>().is_some()
+            || node.downcast_ref::<CrossJoinExec>().is_some()
+            || node.downcast_ref::<NestedLoopJoinExec>().is_some()
+            || node.downcast_ref::<SortMergeJoinExec>().is_some()
+            || node.downcast_ref::<UnnestExec>().is_some();
+        Ok(match makes_many && budgets(node) < BUDGETS {
+            true => Some(Arc::new(CooperativeExec::new(Arc::clone(node)))),
+            false => watched,
         })
-        .data()
-    }
-
-    fn name(&self) -> &'static str {
-        "Interruptible"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
     }
 }
 

@@ -254,14 +254,20 @@ async fn until_stopped(
     stop: &CancellationToken,
 ) -> Result<Finished> {
     let mut operation = pin!(operation);
+    // What computes fails in its own words once it is stopped.
+    let unless_stopped =
+        |error: NativeError| match stop.is_cancelled() && error.kind != ErrorKind::CommitConflict {
+            true => crate::runtime::cancelled(),
+            false => error,
+        };
     tokio::select! {
         biased;
-        ended = &mut operation => return ended,
+        ended = &mut operation => return ended.map_err(unless_stopped),
         () = stop.cancelled() => progress.close(),
     }
     tokio::select! {
         biased;
-        ended = &mut operation => ended,
+        ended = &mut operation => ended.map_err(unless_stopped),
         () = progress.quiet() => Err(crate::runtime::cancelled()),
     }
 }
