@@ -23,6 +23,7 @@ pub mod merge_keys;
 pub mod nested;
 mod of_first;
 pub mod one_input;
+mod order_names;
 mod ordinals;
 pub mod overflow;
 pub mod parse;

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::Dialect;
 
 use super::parse;
-use super::{defaults, ordinals, row_values, using, wildcards, windows};
+use super::{defaults, order_names, ordinals, row_values, using, wildcards, windows};
 use crate::error::{ErrorKind, NativeError, Result};
 
 /// Puts right what the planner or the parser gets wrong in a statement or an expression.
@@ -34,6 +34,7 @@ pub fn corrected<T: Visit + VisitMut>(
     ordinals::resolve(parsed)?;
     row_values::compared(parsed)?;
     using::resolve(parsed)?;
+    order_names::qualify(parsed);
     parse::repaired(parsed, dialect)?;
     defaults::beside(parsed);
     if zone.is_none() {

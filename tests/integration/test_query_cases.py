@@ -406,9 +406,19 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "SELECT 'a' c FROM w LIMIT 2 OFFSET 3": [("a",)],
         "SELECT count(*) FROM (SELECT 1 FROM w LIMIT 3)": [(3,)],
     },
+    "a group that SELECT names": {
+        "SELECT l.k FROM w x, LATERAL (SELECT p.k FROM w q, w p GROUP BY k) l WHERE x.k = 1": [
+            (1,),
+            (2,),
+            (3,),
+            (4,),
+        ],
+    },
     "orders that say something twice": {
         "SELECT g, first_value(k ORDER BY k DESC, k) x FROM w GROUP BY g": [("a", 2), ("b", 4)],
         "SELECT DISTINCT ON (g) g, k FROM w ORDER BY g, k, g, k": [("a", 1), ("b", 3)],
+        "SELECT DISTINCT ON (w.g, g) 'x' FROM w": [("x",), ("x",)],
+        "SELECT DISTINCT ON (w.g, g, g) g, k FROM w ORDER BY g, g, w.g, k": [("a", 1), ("b", 3)],
     },
 }
 
