@@ -11,13 +11,14 @@
 //! | `sources` | files and Arrow data as tables |
 //! | `store` | object stores and the count of their requests |
 //! | `metrics` | executed plan → metrics table |
-//! | `runtime`, `error` | the door between Python threads and the runtime; errors on their way out |
+//! | `runtime`, `exit`, `error` | the door between Python threads and the runtime; the end of the process; errors on their way out |
 #![deny(unsafe_code)]
 
 mod delta;
 mod error;
 mod error_text;
 mod exec;
+mod exit;
 mod metrics;
 mod planner;
 mod py;
@@ -43,6 +44,8 @@ mod _native {
     #[pymodule_export]
     use crate::py::engine::NativeEngine;
     #[pymodule_export]
+    use crate::py::interruptible::end_calls;
+    #[pymodule_export]
     use crate::py::io::NativeIo;
     #[pymodule_export]
     use crate::py::objects::NativeObjects;
@@ -53,7 +56,7 @@ mod _native {
     #[pymodule_export]
     use crate::py::statements::{NativeStatement, change_statement};
     #[pymodule_export]
-    use crate::py::tables::{NativeDelta, NativeFiles, NativeTable, end_reading};
+    use crate::py::tables::{NativeDelta, NativeFiles, NativeTable};
 
     /// Versions this extension was built with, by component.
     #[pyfunction]

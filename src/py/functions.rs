@@ -106,13 +106,13 @@ fn window(function: &Arc<WindowUDF>) -> engine::Function {
 }
 
 /// Begins a call of a scalar function, which ends when what is given is dropped.
-fn begin(arguments: &ScalarFunctionArgs) -> Result<Option<Box<dyn Any>>> {
+fn begin(arguments: &ScalarFunctionArgs) -> Result<Box<dyn Any>> {
     let watching = arguments.config_options.extensions.get::<Watching>();
     match watching {
         // One more, of another constant, where planning was not waited for.
         Some(watching) if watching.0.get() => exec_err!("the query was cancelled"),
-        Some(watching) => Ok(interruptible::begin(&watching.0)),
-        None => Ok(None),
+        Some(watching) => interruptible::begin(&watching.0),
+        None => interruptible::begin(&Arc::default()),
     }
 }
 

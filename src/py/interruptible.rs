@@ -8,10 +8,13 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use datafusion::common::{Result, exec_err};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::ffi::PyGILState_STATE;
 use pyo3::prelude::*;
 
+use crate::exit;
 use crate::planner::abandoned::{Abandoned, Stopping};
 use crate::runtime;
 
@@ -19,6 +22,9 @@ thread_local! {
     /// What Python calls this thread.
     static THREAD: OnceCell<c_long> = const { OnceCell::new() };
 }
+
+/// Calls that have not ended.
+static CALLS: Mutex<Vec<Arc<Call>>> = Mutex::new(Vec::new());
 
 /// A call of Python on one thread.
 struct Call {
@@ -28,7 +34,15 @@ struct Call {
 }
 
 impl Call {
-    /// Raises KeyboardInterrupt in the thread, or takes back what was to be raised (`None`).
+    /// Raises KeyboardInterrupt in the thread, once: what it does on its way out is not interrupted.
+    fn interrupt(&self, py: Python<'_>) {
+        if self.is_there.swap(false, Ordering::Relaxed) {
+            let interrupt = py.get_type::<PyKeyboardInterrupt>();
+            self.raise(py, Some(interrupt.as_any()));
+        }
+    }
+
+    /// Raises something in the thread, or takes back what was to be raised (`None`).
     fn raise(&self, py: Python<'_>, what: Option<&Bound<'_, PyAny>>) {
         let _ = py;
         let what = what.map_or(ptr::null_mut(), Bound::as_ptr);
@@ -41,12 +55,14 @@ impl Call {
 struct Interruptible {
     call: Arc<Call>,
     attached: PyGILState_STATE,
-    _stopping: Stopping,
+    stopping: Option<Stopping>,
 }
 
-/// Begins a call of Python on this thread, which ends when what is given is dropped; nothing where the interpreter
-/// ends.
-pub fn begin(abandoned: &Arc<Abandoned>) -> Option<Box<dyn Any>> {
+/// Begins a call of Python on this thread, which ends when what is given is dropped.
+///
+/// # Errors
+/// Where the process ends.
+pub fn begin(abandoned: &Arc<Abandoned>) -> Result<Box<dyn Any>> {
     let begun = Python::try_attach(|py| {
         let thread = thread(py)?;
         // One level more than is let go below: what Python knows of the thread stays while the call lasts, which may
@@ -54,45 +70,60 @@ pub fn begin(abandoned: &Arc<Abandoned>) -> Option<Box<dyn Any>> {
         // SAFETY: the interpreter is held; `drop` gives the level back on this thread.
         Some((thread, unsafe { pyo3::ffi::PyGILState_Ensure() }))
     });
-    let (thread, attached) = begun.flatten()?;
+    let Some((thread, attached)) = begun.flatten() else {
+        return exec_err!("the interpreter ends");
+    };
     let call = Arc::new(Call {
         thread,
         is_there: AtomicBool::new(true),
     });
-    let called = Arc::clone(&call);
-    let stopping = abandoned.stopping(move || {
-        let called = Arc::clone(&called);
+    CALLS.lock().push(Arc::clone(&call));
+    let mut interruptible = Interruptible {
+        call: Arc::clone(&call),
+        attached,
+        stopping: None,
+    };
+    if exit::has_begun() {
+        return exec_err!("the process ends");
+    }
+    interruptible.stopping = Some(abandoned.stopping(move || {
+        let call = Arc::clone(&call);
         // Who abandons a query does not wait for Python.
         let Ok(runtime) = runtime::handle() else {
             return;
         };
         runtime.spawn_blocking(move || {
-            Python::try_attach(|py| {
-                // Once: what it does on its way out is not interrupted.
-                if called.is_there.swap(false, Ordering::Relaxed) {
-                    let interrupt = py.get_type::<PyKeyboardInterrupt>();
-                    called.raise(py, Some(interrupt.as_any()));
-                }
-            });
+            Python::try_attach(|py| call.interrupt(py));
         });
-    });
-    Some(Box::new(Interruptible {
-        call,
-        attached,
-        _stopping: stopping,
-    }))
+    }));
+    Ok(Box::new(interruptible))
 }
 
 impl Drop for Interruptible {
     /// Nothing is raised in this thread any more.
     fn drop(&mut self) {
+        self.stopping = None;
         Python::try_attach(|py| {
             self.call.is_there.store(false, Ordering::Relaxed);
             self.call.raise(py, None);
             // SAFETY: the interpreter is held, on the thread that `begin` ran on: what is given out is not `Send`.
             unsafe { pyo3::ffi::PyGILState_Release(self.attached) };
         });
+        CALLS.lock().retain(|call| !Arc::ptr_eq(call, &self.call));
     }
+}
+
+/// The process ends: functions are interrupted and called no more, streams that Python feeds are read no further.
+#[pyfunction]
+pub fn end_calls(py: Python<'_>) {
+    exit::begin();
+    for call in CALLS.lock().clone() {
+        call.interrupt(py);
+    }
+    py.detach(|| {
+        exit::wait_while(|| !CALLS.lock().is_empty(), exit::CALLS);
+        exit::wait_while(exit::is_reading, exit::READS);
+    });
 }
 
 fn thread(py: Python<'_>) -> Option<c_long> {

@@ -6,7 +6,7 @@ mod commits;
 pub mod config;
 pub mod engine;
 pub mod functions;
-mod interruptible;
+pub mod interruptible;
 pub mod io;
 pub mod objects;
 mod operators;

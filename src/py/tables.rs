@@ -20,7 +20,7 @@ use crate::delta::provider::DeltaProvider;
 use crate::error::NativeError;
 use crate::exec::engine::Engine;
 use crate::runtime;
-use crate::sources::arrow::{Reader, StreamTable, exit, memory_table};
+use crate::sources::arrow::{Reader, StreamTable, memory_table};
 use crate::sources::dataset::{Condition, Dataset};
 use crate::sources::files::FileTable;
 use crate::store::account::blamed;
@@ -89,12 +89,6 @@ impl NativeDelta {
     ) -> PyResult<Bound<'py, PyCapsule>> {
         capsules::provider_capsule(py, Arc::clone(&self.provider) as _, &session)
     }
-}
-
-/// The process ends: streams that Python feeds are read no further.
-#[pyfunction]
-pub fn end_reading(py: Python<'_>) {
-    py.detach(exit::begin);
 }
 
 /// A table of ours as the planner takes it; `None` for any other object.

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use super::dictionaries;
 use super::nulls::masked;
 use crate::error::{ErrorKind, NativeError};
+use crate::exit;
 use crate::planner::floats::canonical;
 
 /// Batches that a stream may be ahead of the plan that reads it.
@@ -67,47 +68,6 @@ pub type Reader = Box<dyn RecordBatchReader + Send>;
 
 /// Gives the rows, once more where they can be read again.
 type Open = Arc<dyn Fn() -> Result<Option<Reader>> + Send + Sync>;
-
-/// Streams that Python feeds, at the end of the process.
-///
-/// A thread that asks for the interpreter once that is being torn down is ended there, in the midst of the
-/// C++ that reads for it, and takes the process with it.
-pub mod exit {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::time::{Duration, Instant};
-
-    use crate::error::Result;
-    use crate::runtime;
-
-    static EXITING: AtomicBool = AtomicBool::new(false);
-    static READING: AtomicUsize = AtomicUsize::new(0);
-
-    /// How long the end of the process waits for what is being read.
-    const PATIENCE: Duration = Duration::from_millis(200);
-
-    /// Reads unless the process ends.
-    ///
-    /// # Errors
-    /// `query_cancelled` where it does.
-    pub fn guarded<T>(read: impl FnOnce() -> T) -> Result<T> {
-        READING.fetch_add(1, Ordering::SeqCst);
-        let outcome = match EXITING.load(Ordering::SeqCst) {
-            true => Err(runtime::cancelled()),
-            false => Ok(read()),
-        };
-        READING.fetch_sub(1, Ordering::SeqCst);
-        outcome
-    }
-
-    /// Lets nothing further be read. What waits for its next row goes on waiting.
-    pub fn begin() {
-        EXITING.store(true, Ordering::SeqCst);
-        let until = Instant::now() + PATIENCE;
-        while READING.load(Ordering::SeqCst) > 0 && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
 
 /// A table whose rows come as a stream.
 #[derive(Debug)]

@@ -259,6 +259,48 @@ def test_a_process_ends_while_queries_run(tmp_path):
     assert time.monotonic() - said < SOON, time.monotonic() - started
 
 
+@pytest.mark.parametrize("registered", ["arrow", "datafusion"])
+@pytest.mark.parametrize("where", ["planning", "running", "behind"])
+def test_a_process_ends_while_functions_are_called(tmp_path, registered, where):
+    """A thread that is in Python as the interpreter is torn down takes the process with it."""
+    body = f"""
+        import contextlib
+        from datafusion import udf
+        begun = threading.Event()
+        def spins(n):
+            begun.set()
+            count = 0
+            while True:
+                count += 1
+        int64 = pa.int64()
+        volatility = "immutable" if {where == "planning"} else "volatile"
+        if {registered == "arrow"}:
+            engine.register_function("spins", spins, [int64], int64, volatility=volatility)
+        else:
+            engine.register_udf(udf(spins, [int64], int64, volatility, "spins"))
+        def ask(**options):
+            engine.query("SELECT spins(1), spins(2)", **options).to_table()
+        def behind():
+            with contextlib.suppress(fusiondelta.FusionDeltaError):
+                ask()
+        if {where == "behind"}:
+            threading.Thread(target=behind, daemon=True).start()
+            begun.wait(30)
+        else:
+            try:
+                ask(timeout=1)
+            except fusiondelta.QueryTimeoutError:
+                pass
+        print("BYE", flush=True)
+    """
+    with start(body, tmp_path) as child:
+        try:
+            out, err = child.communicate(timeout=60)
+        finally:
+            child.kill()
+    assert (out, err, child.returncode) == ("BYE\n", "", 0)
+
+
 FORK = """
 import pickle, signal
 def child(work):

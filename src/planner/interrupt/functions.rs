@@ -11,7 +11,7 @@ use crate::planner::abandoned::Abandoned;
 use crate::planner::around::{Around, Computation};
 
 /// Begins a call that is stopped once the query is abandoned; it ends when what is given is dropped.
-pub type Begin = fn(&Arc<Abandoned>) -> Option<Box<dyn Any>>;
+pub type Begin = fn(&Arc<Abandoned>) -> Result<Box<dyn Any>>;
 
 /// Has a function fail once the query is abandoned.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ impl Computation for Watch {
     fn before(&self) -> Result<Option<Box<dyn Any>>> {
         match self.abandoned.get() {
             true => exec_err!("the query was cancelled"),
-            false => Ok(self.begin.and_then(|begin| begin(&self.abandoned))),
+            false => self.begin.map(|begin| begin(&self.abandoned)).transpose(),
         }
     }
 }
