@@ -44,7 +44,7 @@ _LENT: contextvars.ContextVar[tuple[Lease, ...]] = contextvars.ContextVar("lent"
 
 @functools.cache
 def _at_exit() -> None:
-    """Have the end of the process interrupt functions, and wait for what is being read from Python."""
+    """Have the end of the process interrupt functions, and wait for what is read from Python."""
     from fusiondelta._native import end_calls
 
     atexit.register(end_calls)

@@ -82,8 +82,10 @@ CASES = [
     "SELECT o.id, l.a FROM o, LATERAL (SELECT a FROM i WHERE i.k = o.id ORDER BY a DESC LIMIT 1) l",
     # A name that two tables and the one around have, and SELECT.
     "SELECT o.id, l.id n FROM o, LATERAL (SELECT p.id FROM o q, o p ORDER BY id LIMIT 4) l",
-    "SELECT o.id, l.id n FROM o, LATERAL (SELECT p.id AS id FROM o q, o p ORDER BY id DESC LIMIT 4) l",
-    "SELECT o.id, l.id n FROM o, LATERAL (SELECT DISTINCT ON (id) p.id FROM o q, o p ORDER BY id) l",
+    "SELECT o.id, l.id n FROM o, LATERAL (SELECT p.id AS id FROM o q, o p ORDER BY id DESC "
+    "LIMIT 4) l",
+    "SELECT o.id, l.id n FROM o, LATERAL (SELECT DISTINCT ON (id) p.id FROM o q, o p ORDER BY id) "
+    "l",
     "SELECT o.id, l.a FROM o LEFT JOIN LATERAL (SELECT a FROM i WHERE i.k = o.id ORDER BY a "
     "DESC LIMIT 1) l ON true",
     "SELECT o.id, l.c FROM o LEFT JOIN LATERAL (SELECT count(*) c FROM i WHERE i.k = o.id) l "
