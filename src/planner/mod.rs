@@ -21,6 +21,8 @@ mod keys;
 mod merge_filters;
 pub mod merge_keys;
 pub mod nested;
+mod nested_extremes;
+mod nested_keys;
 mod of_first;
 pub mod one_input;
 mod order_names;
@@ -29,6 +31,7 @@ pub mod overflow;
 pub mod parse;
 pub mod properties;
 mod pushdown;
+mod range_frames;
 pub mod replaced;
 mod row_values;
 mod selects;
@@ -58,6 +61,8 @@ use expressions::SoundExpressions;
 use floats::{canonical, zeros};
 use intervals::Intervals;
 use keys::ComputedKeys;
+use nested_keys::NestedKeys;
+use range_frames::RangeFrames;
 use set_operations::CountedSetOperations;
 use subqueries::{SettledReferences, Subqueries};
 use window_functions::SoundWindows;
@@ -80,14 +85,16 @@ pub fn state(
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = Vec::new();
     for rule in Analyzer::new().rules {
         if rule.name() == TypeCoercion::new().name() {
+            rules.push(Arc::new(RangeFrames));
             rules.push(Arc::new(SettledReferences));
         }
         rules.push(rule);
     }
-    let own: [Arc<dyn AnalyzerRule + Send + Sync>; 5] = [
+    let own: [Arc<dyn AnalyzerRule + Send + Sync>; 6] = [
         Arc::new(CountedSetOperations),
         Arc::new(Subqueries::default()),
         Arc::new(SoundExpressions),
+        Arc::new(NestedKeys),
         Arc::new(ComputedKeys),
         Arc::new(SoundWindows {
             abandoned: Arc::clone(abandoned),
@@ -116,6 +123,7 @@ pub fn state(
         canonical::function(),
         zeros::function(),
         merge_keys::function(),
+        nested_keys::function(),
         cast_names::function(),
         intervals::function(),
         replaced::function(),

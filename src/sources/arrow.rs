@@ -17,7 +17,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use parking_lot::Mutex;
 
-use super::dictionaries;
+use super::encodings;
 use super::nulls::masked;
 use crate::error::{ErrorKind, NativeError};
 use crate::exit;
@@ -41,21 +41,21 @@ pub fn memory_table(
     MemTable::try_new(schema, spread)
 }
 
-/// The schema of a table: dictionaries have wide keys, and what other libraries note on a schema as a whole
+/// The schema of a table: its columns are encoded as operators know, and what other libraries note on it as a whole
 /// (pandas its index) means nothing, while writers compare schemas with all that is on them.
 pub fn of_table(schema: &SchemaRef) -> SchemaRef {
-    let schema = dictionaries::schema(schema);
+    let schema = encodings::schema(schema);
     Arc::new(Schema::new(schema.fields().clone()))
 }
 
 /// A batch under another schema of as many columns, with the fields of NULL structs NULL, each NaN in the
-/// same form, and wide dictionaries.
+/// same form, and encodings that operators know.
 pub fn under(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let columns = batch.columns().iter();
     let columns = columns.map(|column| {
-        let column = masked(&canonical::column(column)?)?;
-        dictionaries::column(&column)
+        let column = encodings::column(column)?;
+        masked(&canonical::column(&column)?)
     });
     RecordBatch::try_new_with_options(
         Arc::clone(schema),

@@ -21,7 +21,7 @@ use object_store::ObjectMeta;
 use url::Url;
 
 use super::ObservedTable;
-use super::dictionaries;
+use super::encodings;
 use super::headers::{self, ByName};
 
 use crate::error::{ErrorKind, NativeError, Result};
@@ -187,7 +187,7 @@ pub async fn open(
         }
         (None, _) => {
             let config = config.infer_schema(&state).await?;
-            match config.file_schema.as_ref().map(dictionaries::schema) {
+            match config.file_schema.as_ref().map(encodings::schema) {
                 Some(schema) => config.with_schema(schema),
                 None => config,
             }

@@ -2,7 +2,7 @@
 
 pub mod arrow;
 pub mod dataset;
-mod dictionaries;
+mod encodings;
 pub mod files;
 pub mod guard;
 mod headers;

@@ -1,16 +1,20 @@
-//! `min` and `max` of floats in groups, in the order in which NaN is the largest number.
+//! `min` and `max` in the order of sorts.
 //!
-//! DataFusion's begin with the largest and the smallest number, which infinity is beyond of, and pass over NaN.
+//! DataFusion's, in groups, begin with the largest and the smallest number, which infinity is beyond of, and pass over
+//! NaN, the largest number of all. They keep the first of lists and structs that have such within, or fail.
 
-use crate::planner::as_inner::as_inner_aggregate;
+use crate::planner::as_inner::as_inner;
+use crate::planner::nested_extremes::NestedExtreme;
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::common::Result;
 use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, StatisticsArgs,
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, SetMonotonicity,
+    StatisticsArgs,
 };
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
@@ -65,14 +69,35 @@ macro_rules! groups {
 }
 
 impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl for Extreme<F> {
-    as_inner_aggregate!();
+    as_inner!();
+
+    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs) -> bool {
+        !arguments.return_field.data_type().is_nested()
+            && self.inner.groups_accumulator_supported(arguments)
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.inner.reverse_expr()
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner.order_sensitivity()
+    }
+
+    fn set_monotonicity(&self, kind: &DataType) -> SetMonotonicity {
+        self.inner.set_monotonicity(kind)
+    }
 
     fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
         self.inner.return_field(arguments)
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.inner.accumulator(arguments)
+        let kind = arguments.return_field.data_type();
+        match kind.is_nested() {
+            true => Ok(Box::new(NestedExtreme::new(kind, self.is_max)?)),
+            false => self.inner.accumulator(arguments),
+        }
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -95,7 +120,11 @@ impl<F: AggregateUDFImpl + PartialEq + Eq + std::hash::Hash> AggregateUDFImpl fo
         &self,
         arguments: AccumulatorArgs,
     ) -> Result<Box<dyn Accumulator>> {
-        self.inner.create_sliding_accumulator(arguments)
+        let kind = arguments.return_field.data_type();
+        match kind.is_nested() {
+            true => Ok(Box::new(NestedExtreme::sliding(kind, self.is_max)?)),
+            false => self.inner.create_sliding_accumulator(arguments),
+        }
     }
 
     fn is_descending(&self) -> Option<bool> {

@@ -295,7 +295,7 @@ impl Rewriter<'_> {
                     let schema = Arc::clone(input.schema());
                     // The anti join that knows NULL.
                     if quantified.is_plain_not_in(&schema)? && !is_nested {
-                        rest.push(quantified.into_expr());
+                        rest.push(quantified.into_expr()?);
                     } else {
                         input = self.selected(input, quantified)?;
                     }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{Case, Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, FetchType, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery, lit,
+    BinaryExpr, Expr, FetchType, LogicalPlan, LogicalPlanBuilder, Operator, SkipType, Subquery,
+    cast, lit,
 };
 
 use super::pull::is_never_empty;
@@ -102,14 +104,28 @@ impl Quantified {
         })
     }
 
-    pub fn into_expr(self) -> Expr {
-        let subquery = subquery(self.plan);
-        match self.kind {
-            Kind::Exists => Expr::Exists(Exists::new(subquery, self.is_negated)),
-            Kind::Any { expr, .. } => {
-                Expr::InSubquery(InSubquery::new(Box::new(expr), subquery, self.is_negated))
-            }
+    /// As DataFusion is to plan it.
+    pub fn into_expr(self) -> Result<Expr> {
+        let is_negated = self.is_negated;
+        let Kind::Any { expr, .. } = self.kind else {
+            return Ok(Expr::Exists(Exists::new(subquery(self.plan), is_negated)));
+        };
+        let (qualifier, field) = self.plan.schema().qualified_field(0);
+        let kind = looked_up(field.data_type());
+        if kind == *field.data_type() {
+            let within = InSubquery::new(Box::new(expr), subquery(self.plan), is_negated);
+            return Ok(Expr::InSubquery(within));
         }
+        let column = cast(Expr::Column(Column::from((qualifier, field))), kind.clone());
+        let plan = LogicalPlanBuilder::from(self.plan)
+            .project([column])?
+            .build()?;
+        let expr = Box::new(cast(expr, kind));
+        Ok(Expr::InSubquery(InSubquery::new(
+            expr,
+            subquery(plan),
+            is_negated,
+        )))
     }
 
     /// The answer, where the form of the subquery gives it.
@@ -137,6 +153,19 @@ impl Quantified {
             false => holds,
         };
         Ok((filtered(vec![condition], self.plan)?, self.is_negated))
+    }
+}
+
+/// The type in which a value is looked up: one that can be hashed and says itself which of its values are NULL, where
+/// DataFusion looks for them.
+fn looked_up(kind: &DataType) -> DataType {
+    match kind {
+        DataType::Null => DataType::Int64,
+        DataType::Dictionary(_, values) => looked_up(values),
+        DataType::RunEndEncoded(_, values) => looked_up(values.data_type()),
+        DataType::ListView(item) => DataType::List(Arc::clone(item)),
+        DataType::LargeListView(item) => DataType::LargeList(Arc::clone(item)),
+        other => other.clone(),
     }
 }
 
