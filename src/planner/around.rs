@@ -27,6 +27,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr_common::physical_expr::PhysicalExpr;
 
 use super::as_inner::as_inner;
+use super::sliding_frames;
 
 /// What is done around a function.
 pub trait Around: Debug + Send + Sync {
@@ -155,7 +156,7 @@ impl AggregateUDFImpl for Aggregate {
         arguments: AccumulatorArgs,
     ) -> Result<Box<dyn Accumulator>> {
         let around = self.begin(&arguments);
-        let inner = self.inner.create_sliding_accumulator(arguments)?;
+        let inner = sliding_frames::sliding(&self.inner, arguments)?;
         Ok(match around {
             Some(around) => Box::new(Computing { around, inner }),
             None => inner,

@@ -36,6 +36,7 @@ pub mod replaced;
 mod row_values;
 mod selects;
 mod set_operations;
+mod sliding_frames;
 mod string_agg;
 pub mod subqueries;
 pub mod sums;
