@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::arrow::row::{OwnedRow, RowConverter, SortField};
+use datafusion::arrow::row::{OwnedRow, Row, RowConverter, SortField};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::Accumulator;
 
@@ -41,6 +41,13 @@ impl NestedExtreme {
         })
     }
 
+    fn keep(&mut self, values: &ArrayRef, place: usize, row: Row) -> Result<()> {
+        let value = ScalarValue::try_from_array(values, place)?.compacted();
+        self.kept.push_back((self.entered, row.owned(), value));
+        self.entered += 1;
+        Ok(())
+    }
+
     pub fn sliding(kind: &DataType, is_max: bool) -> Result<Self> {
         Ok(Self {
             is_sliding: true,
@@ -55,35 +62,35 @@ impl Accumulator for NestedExtreme {
             return internal_err!("min and max have one argument");
         };
         let rows = self.rows.convert_columns(std::slice::from_ref(values))?;
-        for (place, row) in rows.iter().enumerate() {
-            if values.is_null(place) {
-                continue;
+        let known = rows.iter().enumerate();
+        let mut known = known.filter(|(place, _)| values.is_valid(*place));
+        let is_max = self.is_max;
+        if self.is_sliding {
+            for (place, row) in known {
+                let is_worse = |other: &mut (u64, OwnedRow, ScalarValue)| match is_max {
+                    true => other.1.row() <= row,
+                    false => other.1.row() >= row,
+                };
+                while self.kept.pop_back_if(is_worse).is_some() {}
+                self.keep(values, place, row)?;
             }
-            let is_better = |other: &OwnedRow| match self.is_max {
-                true => row >= other.row(),
-                false => row <= other.row(),
-            };
-            match self.is_sliding {
-                true => {
-                    while self
-                        .kept
-                        .pop_back_if(|(_, last, _)| is_better(last))
-                        .is_some()
-                    {}
-                }
-                false
-                    if self
-                        .kept
-                        .back()
-                        .is_some_and(|(_, best, _)| !is_better(best)) =>
-                {
-                    continue;
-                }
-                false => self.kept.clear(),
-            }
-            let value = ScalarValue::try_from_array(values, place)?.compacted();
-            self.kept.push_back((self.entered, row.owned(), value));
-            self.entered += 1;
+            return Ok(());
+        }
+        let Some(first) = known.next() else {
+            return Ok(());
+        };
+        let (place, row) = known.fold(first, |best, other| match is_max {
+            true if other.1 > best.1 => other,
+            false if other.1 < best.1 => other,
+            _ => best,
+        });
+        let is_best = self.kept.front().is_none_or(|(_, best, _)| match is_max {
+            true => row > best.row(),
+            false => row < best.row(),
+        });
+        if is_best {
+            self.kept.clear();
+            self.keep(values, place, row)?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Windows ordered by a key that DataFusion has no ranges of: bytes, times of day, durations, intervals, lists, structs,
 //! maps.
 //!
-//! It refuses them with an internal error. A range that begins and ends with the rows that are equal to the current
+//! It refuses them with an internal error, or, behind another key, takes values of nested types for equal that are not.
+//! A range that begins and ends with the rows that are equal to the current
 //! one, or nowhere, is one of groups.
 
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{DFSchema, Result, plan_err};
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, Window, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    Expr, ExprSchemable, LogicalPlan, SortExpr, Window, WindowFrame, WindowFrameBound,
+    WindowFrameUnits,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -62,11 +64,12 @@ fn in_groups(function: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
     let Some(key) = found.params.order_by.first() else {
         return Ok(None);
     };
-    let kind = key.expr.get_type(schema);
-    let Some(kind) = kind.ok().filter(has_no_ranges) else {
-        return Ok(None);
-    };
     if frame.units != WindowFrameUnits::Range {
+        return Ok(None);
+    }
+    let kind = key.expr.get_type(schema).unwrap_or(DataType::Null);
+    let is_nested = |key: &SortExpr| key.expr.get_type(schema).is_ok_and(|kind| kind.is_nested());
+    if !has_no_ranges(&kind) && !found.params.order_by.iter().any(is_nested) {
         return Ok(None);
     }
     if has_distance(&frame.start_bound) || has_distance(&frame.end_bound) {

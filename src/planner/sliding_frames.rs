@@ -2,8 +2,9 @@
 //!
 //! DataFusion has many of which it knows no way to take a row away, and refuses them. From a variance, a correlation or a
 //! regression it takes what has left the frame: they stay NaN once there was an infinity, and keep the error of every
-//! number that was far larger than the others. Here nothing is ever taken away: what can be put together of parts is a
-//! queue of two stacks, and the rest is computed anew for each frame.
+//! number that was far larger than the others. From these nothing is taken away here: what can be put together of parts
+//! is a queue of two stacks. What DataFusion can take away rightly, such as counts, it does; the rest is computed anew for
+//! each frame.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -154,8 +155,11 @@ impl fmt::Debug for Queued {
 
 impl Accumulator for Queued {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.entered.update_batch(values)?;
-        self.rows.push(values.to_vec());
+        // A FILTER may leave nothing of many rows.
+        if count(values) > 0 {
+            self.entered.update_batch(values)?;
+            self.rows.push(values.to_vec());
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::ffi::c_long;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use datafusion::common::{Result, exec_err};
 use parking_lot::Mutex;
@@ -28,6 +29,8 @@ static CALLS: Mutex<Vec<Arc<Call>>> = Mutex::new(Vec::new());
 
 /// A call of Python on one thread.
 struct Call {
+    /// A child that is forked while it lasts has none of its threads.
+    process: u32,
     thread: c_long,
     /// Changed with the interpreter held, like all of it.
     is_there: AtomicBool,
@@ -74,6 +77,7 @@ pub fn begin(abandoned: &Arc<Abandoned>) -> Result<Box<dyn Any>> {
         return exec_err!("the interpreter ends");
     };
     let call = Arc::new(Call {
+        process: std::process::id(),
         thread,
         is_there: AtomicBool::new(true),
     });
@@ -117,13 +121,23 @@ impl Drop for Interruptible {
 #[pyfunction]
 pub fn end_calls(py: Python<'_>) {
     exit::begin();
-    for call in CALLS.lock().clone() {
+    for call in own_calls() {
         call.interrupt(py);
     }
     py.detach(|| {
-        exit::wait_while(|| !CALLS.lock().is_empty(), exit::CALLS);
+        exit::wait_while(|| !own_calls().is_empty(), exit::CALLS);
         exit::wait_while(exit::is_reading, exit::READS);
     });
+}
+
+/// Those of this process; none where a thread held them that is not there after a fork.
+fn own_calls() -> Vec<Arc<Call>> {
+    let process = std::process::id();
+    let Some(calls) = CALLS.try_lock_for(Duration::from_millis(100)) else {
+        return vec![];
+    };
+    let own = calls.iter().filter(|call| call.process == process);
+    own.cloned().collect()
 }
 
 fn thread(py: Python<'_>) -> Option<c_long> {

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::compute::{cast, take};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, make_array};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 
@@ -91,6 +91,7 @@ fn without_null_values(of: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     if dictionary.values().null_count() == 0 {
         return Ok(Arc::clone(of));
     }
-    let values = take(dictionary.values(), dictionary.keys(), None)?;
-    cast(&values, of.data_type())
+    let nulls = dictionary.logical_nulls();
+    let data = of.to_data().into_builder().nulls(nulls).build()?;
+    Ok(make_array(data))
 }

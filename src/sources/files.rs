@@ -185,6 +185,8 @@ pub async fn open(
             let table = by_header(engine, &state, files, config, &listing, account).await?;
             return Ok(FileTable { table, pins });
         }
+        // Their rows come in the encodings that they are in.
+        (None, FileKind::Arrow) => config.infer_schema(&state).await?,
         (None, _) => {
             let config = config.infer_schema(&state).await?;
             match config.file_schema.as_ref().map(encodings::schema) {

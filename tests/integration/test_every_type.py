@@ -183,6 +183,28 @@ def test_every_type_in_every_operator(kind, profile):
             assert got == Counter(map(_plain, wanted)), sql
 
 
+@pytest.mark.parametrize(
+    "values",
+    [[1, None], [True, None], [[1], None], [datetime.timedelta(1), None]],
+    ids=["numbers", "booleans", "lists", "durations"],
+)
+def test_dictionaries_of_every_type_may_have_null_among_their_values(engine, values):
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0]), pa.array(values))
+    sql = "SELECT count(*) a, count(k) b FROM t"
+    rows = engine.query(sql, sources={"t": pa.table({"k": column})}).to_pylist()
+    assert rows == [{"a": 3, "b": 2}]
+
+
+@pytest.mark.parametrize("kind", ["list view", "runs", "struct of list view", "dictionary"])
+def test_files_of_arrow_in_every_encoding(engine, tmp_path, kind):
+    table = pa.table({"k": COLUMNS[kind]})
+    with pa.ipc.new_file(tmp_path / "t.arrow", table.schema) as writer:
+        writer.write_table(table)
+    sql = "SELECT count(*) a, count(k) b FROM t"
+    rows = engine.query(sql, sources={"t": str(tmp_path / "t.arrow")}).to_pylist()
+    assert rows == [{"a": 8, "b": 6}]
+
+
 def _of_duckdb(sql: str) -> str:
     """Its `first_value` is of windows only."""
     if "OVER" in sql:

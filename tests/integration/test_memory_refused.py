@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from fusiondelta import EngineProfile, FusionDeltaEngine, ResourcesExhaustedError
+from tests.harness.table_forms import FORMS, table_forms
 
 ROWS = 20_000
 SOURCES = {
@@ -35,21 +36,22 @@ def test_a_nested_loop_join_is_not_run_on_what_it_has_used(kind, partitions, lef
     assert all(answer == answers["512MiB"] for answer in answers.values())
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", ["INNER", "LEFT", "RIGHT", "FULL", "RIGHT SEMI", "RIGHT ANTI"])
-def test_a_nested_loop_join_in_steps_gives_every_row(kind):
+def test_a_nested_loop_join_in_steps_gives_every_row(tmp_path, kind, form):
     """DataFusion forgets what has no match where the last batch of a side is what found no room."""
-    sources = {
-        "t": pa.table({"a": range(4000), "s": [f"{n:0200}" for n in range(4000)]}),
-        "u": pa.table({"b": [0, 5, 9, None]}),
-    }
+    numbers = range(4000)
+    columns = {"a": numbers, "s": [f"{n:0200}" for n in numbers], "f": [n / 2 for n in numbers]}
+    tables = {"t": pa.table(columns), "u": pa.table({"b": [0, 5, 9, None]})}
+    sources = table_forms(tmp_path, tables)[form]
     given = "*" if kind in ("INNER", "LEFT", "RIGHT", "FULL") else "b"
     sql = (
-        f"SELECT {given} FROM (SELECT a, s || '' s FROM t) t {kind} JOIN u "
+        f"SELECT {given} FROM (SELECT a, f, s || '' s FROM t) t {kind} JOIN u "
         "ON t.a < u.b - 4 AND t.s > ' '"
     )
     options = {"datafusion.optimizer.join_reordering": "false"}
     answers = {}
-    for limit in range(200_000, 1_000_000, 50_000):
+    for limit in range(400_000, 1_000_000, 50_000):
         profile = EngineProfile(
             memory_limit=limit, target_partitions=1, batch_size=200, options=options
         )
@@ -57,7 +59,7 @@ def test_a_nested_loop_join_in_steps_gives_every_row(kind):
             rows = engine.query(sql, sources=sources).to_pylist()
         answers[limit] = sorted(map(str, rows))
     assert len(set(map(tuple, answers.values()))) == 1
-    assert answers[200_000]
+    assert answers[400_000]
 
 
 GROUPED = pa.table(
@@ -81,14 +83,20 @@ GROUPED = pa.table(
 )
 def test_what_fits_a_limit_fits_a_larger_one(sql, partitions):
     """Rows are worked on in larger steps under larger limits, which can take more than is there."""
-    fits = []
-    for mib in range(1, 33):
+
+    def fits_in(mib):
         profile = EngineProfile(memory_limit=mib * 2**20, target_partitions=partitions)
         with FusionDeltaEngine(profile) as engine:
             try:
                 engine.query(sql, sources={"t": GROUPED}).to_table()
-                fits.append(True)
+                return True
             except ResourcesExhaustedError:
-                fits.append(False)
+                return False
+
+    fits = []
+    for mib in range(1, 33):
+        # What several partitions need at once depends on which of them is first.
+        tries = 4 if partitions > 1 and fits and fits[-1] else 1
+        fits.append(any(fits_in(mib) for _ in range(tries)))
     assert fits == sorted(fits)
     assert fits[-1]

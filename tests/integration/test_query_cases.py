@@ -406,6 +406,18 @@ ROWS: dict[str, dict[str, list[tuple[Any, ...]]]] = {
         "SELECT 'a' c FROM w LIMIT 2 OFFSET 3": [("a",)],
         "SELECT count(*) FROM (SELECT 1 FROM w LIMIT 3)": [(3,)],
     },
+    "names that SELECT has, and FROM": {
+        "SELECT x.s.k FROM (SELECT k, named_struct('k', -k) s FROM w) x ORDER BY k LIMIT 1": [
+            (-1,)
+        ],
+        "SELECT s.k FROM (SELECT k, named_struct('k', -k) s FROM w) x ORDER BY k LIMIT 1": [(-1,)],
+        "SELECT x.k, (SELECT count(*) FROM (SELECT x.k FROM w GROUP BY k) z) n FROM w x": [
+            (1, 4),
+            (2, 4),
+            (3, 4),
+            (4, 4),
+        ],
+    },
     "a group that SELECT names": {
         "SELECT l.k FROM w x, LATERAL (SELECT p.k FROM w q, w p GROUP BY k) l WHERE x.k = 1": [
             (1,),

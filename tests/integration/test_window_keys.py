@@ -84,6 +84,25 @@ def test_every_key_orders_a_window(kind, partitions):
             assert [tuple(row.values()) for row in rows] == duck.sql(sql).fetchall(), sql
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        pa.array([[("a", 1)], [("a", 1)], [("a", 2)], None], pa.map_(pa.string(), pa.int64())),
+        pa.array([{"a": None}, {"a": None}, {"a": 1}, None], pa.struct({"a": pa.int64()})),
+        pa.array([{"a": [1]}, {"a": [1]}, {"a": [2]}, None]),
+        pa.array([[[1]], [[1]], [[2]], None]),
+    ],
+    ids=["map", "struct with NULL", "struct of list", "list of list"],
+)
+def test_a_nested_key_behind_another(engine, value):
+    table = pa.table({"id": [1, 2, 3, 4], "g": [1] * 4, "k": value})
+    sql = "SELECT id, sum(id) OVER (ORDER BY g, k) a FROM t ORDER BY id"
+    rows = engine.query(sql, sources={"t": table}).to_pylist()
+    with duckdb.connect() as duck:
+        duck.register("t", table)
+        assert [tuple(row.values()) for row in rows] == duck.sql(sql).fetchall()
+
+
 @pytest.mark.parametrize("kind", ["binary", "time64", "duration", "interval", "struct"])
 def test_a_range_of_a_distance_is_refused_by_name(engine, kind):
     sql = "SELECT sum(x) OVER (ORDER BY k RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) FROM t"

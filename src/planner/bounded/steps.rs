@@ -12,7 +12,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
-use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::execution_plan::{CardinalityEffect, reset_plan_states};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
@@ -20,10 +20,10 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
+use datafusion::physical_plan::work_table::WorkTableExec;
 
 use crate::planner::each_node::NodeRule;
-use crate::planner::properties::Properties;
-
 /// Has nested loop joins be of a kind that can hold a side in steps, before anything goes by what they are.
 #[derive(Debug)]
 pub struct InSteps;
@@ -85,17 +85,22 @@ fn of_two(join: &NestedLoopJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
 }
 
 /// Whether a plan gives the same rows whenever it is run: it does not choose among them by the order in which they
-/// come.
+/// come, and does not hand on what can be taken once.
 fn is_steady(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let numbers_rows = plan.downcast_ref::<WindowAggExec>().is_some()
+        || plan.downcast_ref::<BoundedWindowAggExec>().is_some();
+    if numbers_rows || plan.downcast_ref::<WorkTableExec>().is_some() {
+        return false;
+    }
     let is_known = plan.downcast_ref::<DataSourceExec>().is_some()
         || plan.downcast_ref::<FilterExec>().is_some()
-        || plan.downcast_ref::<ProjectionExec>().is_some()
+        // Projections, and what passes on the rows of scans.
+        || matches!(plan.cardinality_effect(), CardinalityEffect::Equal)
         || plan.downcast_ref::<HashJoinExec>().is_some()
         || plan.downcast_ref::<NestedLoopJoinExec>().is_some()
         || plan.downcast_ref::<SortMergeJoinExec>().is_some()
         || plan.downcast_ref::<CrossJoinExec>().is_some()
         || plan.downcast_ref::<UnionExec>().is_some()
-        || plan.downcast_ref::<Properties>().is_some()
         || is_distinct(plan.as_ref())
         || plan.children().is_empty();
     is_known && plan.fetch().is_none() && plan.children().into_iter().all(is_steady)
